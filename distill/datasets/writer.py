@@ -143,6 +143,7 @@ class ShardSetWriter:
 
     Args:
         out: Folder of the set; must not exist, or be empty.
+        tasks: Of all its samples together: in the tars, each sample has files for all of them.
         classes: As of `ManifestBuilder`.
         instance_classes: As of `ManifestBuilder`.
         referring: As of `ManifestBuilder`.
@@ -153,12 +154,13 @@ class ShardSetWriter:
         self,
         out: Path,
         *,
+        tasks: Sequence[Task] = (),
         classes: Sequence[str] = (),
         instance_classes: Sequence[str] = (),
         referring: Sequence[str] = (),
         shard_size: int = DEFAULT_SHARD_SIZE,
     ) -> None:
-        self.out, self._shard_size = out, shard_size
+        self.out, self._tasks, self._shard_size = out, tuple(tasks), shard_size
         self._builder = ManifestBuilder(classes, instance_classes, referring)
         self._entries: list[ShardEntry] = []
         self._shard: ShardWriter | None = None
@@ -185,7 +187,7 @@ class ShardSetWriter:
         self._builder.add(sample, *sources)
         self._keys.add(number)
         if self._shard is None:
-            self._shard = ShardWriter(self._folder / f"shard-{len(self._entries):06d}.tar")
+            self._shard = ShardWriter(self._folder / f"shard-{len(self._entries):06d}.tar", self._tasks)
             self._shard.__enter__()
         with write_errors(self.out):
             self._shard.write(sample)

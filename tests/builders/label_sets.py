@@ -104,7 +104,9 @@ def sample(
 def write_set(
     folder: Path, samples: Iterable[Sample], *, classes: Sequence[str] = CLASSES, shard_size: int = 3
 ) -> ShardSet:
-    with ShardSetWriter(folder, classes=classes, shard_size=shard_size) as writer:
-        for one in samples:
+    given = list(samples)
+    tasks = [task for task in Task if any(task in one.tasks for one in given)]
+    with ShardSetWriter(folder, tasks=tasks, classes=classes, shard_size=shard_size) as writer:
+        for one in given:
             writer.add(one)
     return open(folder)

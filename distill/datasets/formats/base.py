@@ -68,6 +68,7 @@ class ImportedSet:
     Attributes:
         samples: Streamed.
         total: Their number.
+        tasks: Of all of them together.
         classes: Names of the semantic ids.
         instance_classes: Names of the classes of instances.
         notes: What the reader should know.
@@ -76,6 +77,7 @@ class ImportedSet:
 
     samples: Iterator[Sample]
     total: int
+    tasks: tuple[Task, ...]
     classes: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
@@ -165,7 +167,7 @@ def write_photo(sample: Sample, folder: Path, counts: dict[str, int]) -> tuple[s
     is stored upright, as PNG.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    data, suffix = sample.photo, sample.photo_suffix
+    data, suffix = sample.photo, sample.photo_format
     with open_image(data, sample.key) as image:
         is_rotated = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
     if is_rotated:

@@ -80,7 +80,7 @@ class CocoInstances:
                     photo, _label(rows.get(image["id"], []), categories, classes, photo.size_hw, where)
                 )
 
-        return ImportedSet(samples(), len(tables["images"]), instance_classes=classes)
+        return ImportedSet(samples(), len(tables["images"]), (Task.INSTANCE,), instance_classes=classes)
 
 
 def mask_entry(mask: Bool[ndarray, "h w"]) -> dict[str, Any]:

@@ -149,6 +149,7 @@ def import_(
     lists = found.source.referring if found.source is not None else ()
     with ShardSetWriter(
         folder,
+        tasks=found.tasks,
         classes=found.classes,
         instance_classes=found.instance_classes,
         referring=lists,

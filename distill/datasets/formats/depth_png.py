@@ -60,7 +60,7 @@ class DepthPng:
                 photo = load_photo(photos[stem], keys[stem], photos[stem].relative_to(photos_root(photos)).as_posix())
                 yield options.sample(photo, read_depth(png, options.depth_scale, photo.size_hw))
 
-        return ImportedSet(samples(), len(found), notes=notes)
+        return ImportedSet(samples(), len(found), (Task.DEPTH,), notes=notes)
 
 
 def depth_levels(label: Label, scale: float, counts: dict[str, int]) -> UInt16[ndarray, "h w"]:

@@ -58,7 +58,7 @@ class IndexedPng:
                 photo = load_photo(photos[stem], keys[stem], photos[stem].relative_to(photos_root(photos)).as_posix())
                 yield options.sample(photo, semantic_map(png, classes, photo.size_hw))
 
-        return ImportedSet(samples(), len(found), classes, notes=notes)
+        return ImportedSet(samples(), len(found), (Task.SEMANTIC,), classes, notes=notes)
 
 
 def pair_maps(photos: Mapping[str, Path], folder: Path, suffix: str = ".png") -> tuple[dict[str, Path], list[str]]:

@@ -98,7 +98,8 @@ class CocoPanoptic:
                 segments = _from_rgb(decode_map(read_bytes(png), str(png)), photo.size_hw, str(png))
                 yield options.sample(photo, *_labels(segments, row, categories, things, where))
 
-        return ImportedSet(samples(), len(listed), tuple(categories.values()), things)
+        tasks = (Task.SEMANTIC, Task.INSTANCE) if things else (Task.SEMANTIC,)
+        return ImportedSet(samples(), len(listed), tasks, tuple(categories.values()), things)
 
 
 def _segments(

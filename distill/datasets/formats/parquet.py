@@ -69,7 +69,7 @@ class Parquet:
                 f"{path}: cannot be read: {str(error).splitlines()[0]}", hint="export it again"
             ) from error
         samples = _read(parquet, files, _map_names(manifest), options, total)
-        return ImportedSet(samples, total, manifest.classes, manifest.instance_classes, source=manifest)
+        return ImportedSet(samples, total, manifest.tasks, manifest.classes, manifest.instance_classes, source=manifest)
 
 
 def _pyarrow() -> Any:
@@ -98,7 +98,7 @@ def _schema(arrow: Any, names: list[str]) -> Any:
 
 def _row(sample: Sample, names: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"key": sample.key, "json": sample.files.get("json", b"{}").decode()}
-    row["image"] = {"bytes": sample.photo, "path": f"{sample.key}.{sample.photo_suffix}"}
+    row["image"] = {"bytes": sample.photo, "path": f"{sample.key}.{sample.photo_format}"}
     for name in names:
         data = sample.files.get(name)
         row[_column(name)] = None if data is None else {"bytes": data, "path": f"{sample.key}.{name}"}

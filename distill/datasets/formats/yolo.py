@@ -71,6 +71,7 @@ class YoloSegments:
         return _read(
             root,
             values,
+            Task.INSTANCE,
             options,
             _pair_texts,
             lambda text, photo: _polygons(text, classes, photo.size_hw),
@@ -101,6 +102,7 @@ class YoloSemantic:
         return _read(
             root,
             values,
+            Task.SEMANTIC,
             options,
             lambda photos: _pair_folder(photos, masks),
             lambda png, photo: semantic_map(png, classes, photo.size_hw),
@@ -134,6 +136,7 @@ class YoloDepth:
         return _read(
             root,
             values,
+            Task.DEPTH,
             options,
             lambda photos: _pair_folder(photos, DEPTH),
             lambda png, photo: read_depth(png, float(scale), photo.size_hw),
@@ -186,6 +189,7 @@ def _names(values: Mapping[str, Any], root: Path) -> tuple[str, ...]:
 def _read(
     root: Path,
     values: Mapping[str, Any],
+    task: Task,
     options: Options,
     pair: Callable[[Mapping[str, Path]], tuple[dict[str, Path], list[str]]],
     read_one: Callable[[Path, Photo], Label],
@@ -206,7 +210,7 @@ def _read(
     splits = [name for name in ("train", "val", "test") if values.get(name)]
     if len({str(values[name]) for name in splits}) > 1:
         notes.append(f"{', '.join(splits)} become one set; the names of the samples begin with their folder")
-    return ImportedSet(samples(), len(found), tuple(classes), tuple(instance_classes), notes)
+    return ImportedSet(samples(), len(found), (task,), tuple(classes), tuple(instance_classes), notes)
 
 
 def _pair_folder(photos: Mapping[str, Path], name: str) -> tuple[dict[str, Path], list[str]]:

@@ -70,7 +70,7 @@ def relabel_classes(
     if plan:
         planned = WrittenSet(folder, len(source), -(-len(source) // shard_size))
         return OperationResult("relabel-classes", len(source), (planned,), planned=True, notes=tuple(notes))
-    with lists.new_writer(folder, shard_size) as writer:
+    with lists.new_writer(folder, source.manifest.tasks, shard_size) as writer:
         for sample in (reporter or SilentReporter()).track(read_whole(source), "relabel-classes", len(source)):
             writer.add(change.apply(sample), source.manifest)
     return OperationResult("relabel-classes", len(source), (writer.written,), notes=tuple(notes))
@@ -139,10 +139,11 @@ class ClassLists:
             )
         return found
 
-    def new_writer(self, out: Path, shard_size: int) -> ShardSetWriter:
+    def new_writer(self, out: Path, tasks: Sequence[Task], shard_size: int) -> ShardSetWriter:
         """A writer of a set with these lists."""
         return ShardSetWriter(
             out,
+            tasks=tasks,
             classes=self.classes,
             instance_classes=self.instance_classes,
             referring=self.referring,

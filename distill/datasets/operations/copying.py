@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Int8, UInt8
 from numpy import ndarray
 
 from distill.datasets.shard_set import ShardSet
@@ -19,7 +19,9 @@ from distill.errors import DistillError, UsageError
 from distill.runtime.progress import Reporter, SilentReporter
 from distill.sample_digest import has_right_digest
 from distill.shards import Sample
+from distill.tasks import Task
 
+_ORDER = tuple(Task)
 LEFT_OUT = -1
 """Part of a sample that is not copied."""
 
@@ -68,6 +70,7 @@ def copy_parts(
     shards: ShardSet,
     outs: Sequence[Path],
     part_of: Int8[ndarray, " n"],
+    tasks_of: UInt8[ndarray, " n"],
     *,
     operation: str,
     shard_size: int,
@@ -82,6 +85,7 @@ def copy_parts(
         shards: The samples.
         outs: Folder of each part.
         part_of: Index of each sample's part, or `LEFT_OUT`.
+        tasks_of: Tasks of each sample, as of `task_bits`.
         operation: For the result.
         shard_size: Samples in a tar.
         plan: Write nothing.
@@ -105,7 +109,10 @@ def copy_parts(
         return OperationResult(operation, len(shards), tuple(planned), planned=True, notes=tuple(notes))
     chosen = np.flatnonzero(part_of != LEFT_OUT)
     parts = part_of[chosen].tolist()
-    writers = [new_writer(out, shards, shard_size) for out in outs]
+    writers = [
+        new_writer(out, shards, shard_size, bit_tasks(int(np.bitwise_or.reduce(tasks_of[part_of == part]))))
+        for part, out in enumerate(outs)
+    ]
     try:
         with ExitStack() as stack:
             for writer in writers:
@@ -125,11 +132,22 @@ def copy_parts(
     return OperationResult(operation, len(shards), tuple(writer.written for writer in writers), notes=tuple(notes))
 
 
-def new_writer(out: Path, shards: ShardSet, shard_size: int) -> ShardSetWriter:
+def task_bits(tasks: Iterable[Task]) -> int:
+    """One bit per task: millions of samples need a byte each."""
+    return sum(1 << _ORDER.index(task) for task in tasks)
+
+
+def bit_tasks(bits: int) -> tuple[Task, ...]:
+    """Tasks of `task_bits`."""
+    return tuple(task for number, task in enumerate(_ORDER) if bits >> number & 1)
+
+
+def new_writer(out: Path, shards: ShardSet, shard_size: int, tasks: Sequence[Task]) -> ShardSetWriter:
     """A writer with the class lists of a set."""
     manifest = shards.manifest
     return ShardSetWriter(
         out,
+        tasks=tasks,
         classes=manifest.classes,
         instance_classes=manifest.instance_classes,
         referring=manifest.referring,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.datasets.operations.copying import LEFT_OUT, OperationResult, copy_parts
+from distill.datasets.operations.copying import LEFT_OUT, OperationResult, copy_parts, task_bits
 from distill.datasets.operations.expression import parse
 from distill.datasets.operations.fields import SampleView, sample_fields
 from distill.datasets.operations.sample_edits import keep_tasks
@@ -59,6 +59,7 @@ def filter(
     if expression is None and not tasks:
         raise UsageError("nothing to filter by", hint="give a condition, or tasks to keep")
     part_of = np.full(len(source), LEFT_OUT, np.int8)
+    tasks_of = np.zeros(len(source), np.uint8)
     unknown = unlabeled = 0
     for info in reporter.track(source.infos(), "filter: read", len(source)):
         kept = expression.condition(SampleView(source, info)) if expression is not None else True
@@ -67,6 +68,7 @@ def filter(
             unlabeled += 1
         elif kept:
             part_of[info.position] = 0
+            tasks_of[info.position] = task_bits(set(info.tasks) & set(wanted))
     notes = []
     if unknown and expression is not None:
         names = ", ".join(sorted(expression.fields))
@@ -77,6 +79,7 @@ def filter(
         source,
         [Path(out)],
         part_of,
+        tasks_of,
         operation="filter",
         shard_size=shard_size,
         plan=plan,

@@ -73,7 +73,8 @@ def merge(
         planned = WrittenSet(folder, len(groups), -(-len(groups) // shard_size))
         return OperationResult("merge", total, (planned,), planned=True, notes=tuple(notes))
     changes = [ClassChange(source.manifest, lists.classes, mapping) for source in sources]
-    with lists.new_writer(folder, shard_size) as writer:
+    tasks = [task for task in Task if any(task in source.manifest.tasks for source in sources)]
+    with lists.new_writer(folder, tasks, shard_size) as writer:
         for group in reporter.track(groups, "merge", len(groups)):
             _write(writer, sources, changes, group)
     return OperationResult("merge", total, (writer.written,), notes=tuple(notes))

@@ -13,7 +13,7 @@ from jaxtyping import Int8
 from numpy import ndarray
 
 from distill.datasets.operations.capture_time import capture_time
-from distill.datasets.operations.copying import OperationResult, copy_parts
+from distill.datasets.operations.copying import OperationResult, copy_parts, task_bits
 from distill.datasets.operations.groups import GroupBy, find_groups, is_photo
 from distill.datasets.shard_set import SampleInfo, ShardSet, open
 from distill.datasets.writer import DEFAULT_SHARD_SIZE, check_out
@@ -75,9 +75,10 @@ def split(
     fractions = _fractions(parts, folds)
     source, reporter, folder = open(shards), reporter or SilentReporter(), Path(out)
     check_out(folder, [source.folder])
-    facts, times = list[_PhotoFacts](), list[float]()
+    facts, times, tasks_of = list[_PhotoFacts](), list[float](), np.zeros(len(source), np.uint8)
     for info in reporter.track(source.infos(), "split: read", len(source)):
         facts.append(_photo_facts(source, info))
+        tasks_of[info.position] = task_bits(info.tasks)
         if by == "time":
             times.append(capture_time(source, info))
     groups = find_groups(facts, _GROUPS.get(by, by))  # type: ignore[arg-type]
@@ -94,6 +95,7 @@ def split(
         source,
         [folder / name for name in fractions],
         part_of,
+        tasks_of,
         operation="split",
         shard_size=shard_size,
         plan=plan,

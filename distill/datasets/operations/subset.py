@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from distill.datasets.operations.copying import LEFT_OUT, OperationResult, copy_parts
+from distill.datasets.operations.copying import LEFT_OUT, OperationResult, copy_parts, task_bits
 from distill.datasets.shard_set import SampleInfo, ShardSet, open
 from distill.datasets.writer import DEFAULT_SHARD_SIZE
 from distill.errors import UsageError
@@ -54,14 +54,15 @@ def sample(
         raise UsageError(f"an amount of {amount:g} samples", hint="give a whole number, or a fraction such as 0.1")
     if not 1 <= count <= len(source):
         raise UsageError(f"{source.folder}: has {len(source)} samples, and {count} are wanted", hint="change --amount")
-    ranks = np.empty(len(source), np.uint64)
+    ranks, tasks_of = np.empty(len(source), np.uint64), np.zeros(len(source), np.uint8)
     for info in reporter.track(source.infos(), "sample: read", len(source)):
         digest = hashlib.blake2b(f"{seed}\0{info.key}".encode(errors="surrogateescape"), digest_size=8).digest()
         ranks[info.position] = int.from_bytes(digest, "big")
+        tasks_of[info.position] = task_bits(info.tasks)
     part_of = np.full(len(source), LEFT_OUT, np.int8)
     part_of[np.argsort(ranks, kind="stable")[:count]] = 0
     return copy_parts(
-        source, [Path(out)], part_of, operation="sample", shard_size=shard_size, plan=plan, reporter=reporter
+        source, [Path(out)], part_of, tasks_of, operation="sample", shard_size=shard_size, plan=plan, reporter=reporter
     )
 
 
@@ -99,12 +100,13 @@ def dedupe(
         raise UsageError(f"max_bits is {max_bits}", hint="give 0 to 30: different photos differ in 31 and more")
     source, reporter = open(shards), reporter or SilentReporter()
     photos = dict[str, int]()
-    photo_of = np.empty(len(source), np.int64)
+    photo_of, tasks_of = np.empty(len(source), np.int64), np.zeros(len(source), np.uint8)
     num_labels, hashes = list[int](), list[int | str]()
     for info in reporter.track(source.infos(), "dedupe: read", len(source)):
         digest = str(info.meta.get("photo_sha256") or "") or hashlib.sha256(source[info.position].photo).hexdigest()
         number = photos.setdefault(f"{info.meta.get('name') or info.key}\0{digest}", len(photos))
         photo_of[info.position] = number
+        tasks_of[info.position] = task_bits(info.tasks)
         if number == len(hashes):
             hashes.append(_hash_number(source, info) or digest)
             num_labels.append(0)
@@ -115,6 +117,7 @@ def dedupe(
         source,
         [Path(out)],
         part_of,
+        tasks_of,
         operation="dedupe",
         shard_size=shard_size,
         plan=plan,

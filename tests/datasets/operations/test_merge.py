@@ -64,7 +64,7 @@ def test_a_mapping_joins_names_and_spellings_are_noted(tmp_path: Path) -> None:
     both = open(tmp_path / "both")
     assert both.manifest.classes == ("road", "car")
     assert np.array_equal(both.label(1, SEMANTIC).value == 1, shards.label(0, SEMANTIC).value == 1)
-    with pytest.raises(UsageError, match="has no class 'rod'.*did you mean road"):
+    with pytest.raises(UsageError, match=r"has no class 'rod'.*did you mean road"):
         merge([tmp_path / "a", tmp_path / "b"], out=tmp_path / "y", classes={"rod": "road"})
 
 
