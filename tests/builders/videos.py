@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -125,4 +126,38 @@ def unknown_sound(clip: Path) -> Path:
     changed = data[:at] + data[at : at + 200].replace(b"mp4a", b"apac").replace(b"esds", b"dapa") + data[at + 200 :]
     path = clip.with_name("unknown.mp4")
     path.write_bytes(changed)
+    return path
+
+
+def clip_with_sound(
+    path: Path, codec: str, rate: int, layout: str, *, form: str | None = None, seconds: float = 1.0, pts: int = 0
+) -> Path:
+    """One second of frames with a tone of 500 Hz."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        tone = container.add_stream(codec, rate=rate, layout=layout)
+        for number in range(25):
+            rgb = np.full((48, 64, 3), 8 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+        wave = np.sin(2 * np.pi * 500 * np.arange(round(rate * seconds)) / rate).astype(np.float32) * 0.5
+        channels = av.AudioLayout(layout).nb_channels
+        frame = av.AudioFrame.from_ndarray(np.tile(wave, (channels, 1)), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, pts, Fraction(1, rate)
+        resampler = av.AudioResampler(format=form or tone.codec_context.format.name, layout=layout, rate=rate)
+        for part in resampler.resample(frame):
+            container.mux(tone.encode(part))
+        container.mux(tone.encode(None))
+    return path
+
+
+def with_matrix(clip: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """The clip with another display matrix in the header of its track."""
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = matrix
+    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path = clip.with_name("turned.mp4")
+    path.write_bytes(data)
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,9 @@ import pytest
 
 from distill.video import Ending, join_videos
 from distill.video.audio import choose_audio
-from tests.builders.videos import make_clip, unknown_sound, write_stream
+from tests.builders.videos import clip_with_sound, make_clip, unknown_sound, write_stream
 
 FRAMES = 25
-
-
-def clip_with_sound(
-    path: Path, codec: str, rate: int, layout: str, *, form: str | None = None, seconds: float = 1.0, pts: int = 0
-) -> Path:
-    """One second of frames with a tone of 500 Hz."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=FRAMES)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        tone = container.add_stream(codec, rate=rate, layout=layout)
-        for number in range(FRAMES):
-            rgb = np.full((48, 64, 3), 8 * number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
-        container.mux(stream.encode(None))
-        wave = np.sin(2 * np.pi * 500 * np.arange(round(rate * seconds)) / rate).astype(np.float32) * 0.5
-        channels = av.AudioLayout(layout).nb_channels
-        frame = av.AudioFrame.from_ndarray(np.tile(wave, (channels, 1)), format="fltp", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, pts, Fraction(1, rate)
-        resampler = av.AudioResampler(format=form or tone.codec_context.format.name, layout=layout, rate=rate)
-        for part in resampler.resample(frame):
-            container.mux(tone.encode(part))
-        container.mux(tone.encode(None))
-    return path
 
 
 def joined(source: Path, out: Path, **ending: object) -> tuple[str, float, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,21 +11,10 @@ import pytest
 
 from distill.video import VideoReader
 from distill.video.media.orientation import Orientation, display_size_hw
-from tests.builders.videos import make_clip, read_number, write_stream
+from tests.builders.videos import make_clip, read_number, with_matrix, write_stream
 
 SIGNS = [(1, 1), (-1, 1), (1, -1), (-1, -1)]
 MATRICES = [(x, 0, 0, y) for x, y in SIGNS] + [(0, x, y, 0) for x, y in SIGNS]
-
-
-def with_matrix(clip: Path, matrix: tuple[int, int, int, int]) -> Path:
-    """The clip with another display matrix in the header of its track."""
-    data = bytearray(clip.read_bytes())
-    at = data.index(b"tkhd") + 44
-    a, b, c, d = matrix
-    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-    path = clip.with_name("turned.mp4")
-    path.write_bytes(data)
-    return path
 
 
 @pytest.mark.parametrize("matrix", MATRICES)

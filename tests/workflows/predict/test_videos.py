@@ -6,17 +6,16 @@ import json
 import os
 import shutil
 import socket
-import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from distill.errors import UsageError
 from distill.export.inference import videos as inference
@@ -25,8 +24,22 @@ from distill.workflows import open_model
 from distill.workflows.predict.videos import describe_left_out, split_inputs
 from tests.builders.addresses import SECRET_ADDRESSES
 from tests.builders.cli import Cli
-from tests.builders.videos import make_clip, numbered_frame, unknown_sound, write_photo, write_stream
+from tests.builders.odd_files import write_good_files, write_odd_files
+from tests.builders.videos import make_clip, write_photo, write_stream
 from tests.fakes.runner import FakeRunner
+
+PREDICT_FOLDERS = """
+import json, resource, sys
+from distill.workflows import open_model
+from tests.builders.cli import Cli
+from tests.fakes.runner import FakeRunner
+
+open_model.open_model = lambda path, **options: FakeRunner()
+for number, folder in enumerate(sys.argv[2:]):
+    code, out, said = Cli()("predict", "model.onnx", folder, "--out", f"{sys.argv[1]}{number}", "--batch", 2, "--json")
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(json.dumps({"code": code, "peak_mb": peak_mb, "said": said, "result": json.loads(out)}))
+"""
 
 
 @pytest.fixture
@@ -37,67 +50,29 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "model.onnx"
 
 
-def write_odd_files(folder: Path, scratch: Path) -> None:
-    """Sixty files that are damaged, unusual, or something else than their names say."""
-    mp4 = make_clip(scratch / "a.mp4", num_frames=4, codec="mpeg4", sound=True).read_bytes()
-    ts = write_stream(scratch / "a.ts", range(12), sound=True).read_bytes()
-    mkv = make_clip(scratch / "a.mkv", num_frames=4, codec="mpeg4").read_bytes()
-    gif = make_clip(scratch / "a.gif", num_frames=4, codec="gif", pix_fmt="rgb8").read_bytes()
-    jpeg = write_photo(scratch / "a.jpg", (32, 32)).read_bytes()
-    webp = [Image.fromarray(numbered_frame(number, (48, 96))) for number in range(3)]
-    webp[0].save(scratch / "a.webp", save_all=True, append_images=webp[1:])
-    odd: dict[str, bytes] = {}
-    for name, data in {"mp4": mp4, "ts": ts, "mkv": mkv, "gif": gif, "webp": (scratch / "a.webp").read_bytes()}.items():
-        for share in (0.1, 0.5, 0.9):
-            odd[f"cut_{share}.{name}"] = data[: int(share * len(data))]
-        noise = bytearray(data)
-        noise[len(data) // 3 :: 11] = bytes(len(noise[len(data) // 3 :: 11]))
-        odd[f"noise.{name}"] = bytes(noise)
-        odd[f"twice.{name}"] = data + data
-        odd[f"after_rubbish.{name}"] = bytes(300) + data
-    for suffix in ("mp4", "mkv", "ts", "avi", "h264", "gif", "webm", "jpg"):
-        odd[f"empty.{suffix}"] = b""
-        odd[f"zeros.{suffix}"] = bytes(5000)
-    odd |= {
-        "playlist.mp4": b"#EXTM3U\n#EXTINF:1,\n../a.ts\n",
-        "concat.mkv": b"ffconcat version 1.0\nfile a.ts\n",
-        "photo.mp4": jpeg,
-        **dict.fromkeys(("video.jpg", "rec.dav", "12:30:05.mp4", "percent%05d.mp4"), mp4),
-        "no_suffix": ts,
-        "sound_unknown.mp4": unknown_sound(scratch / "a.mp4").read_bytes(),
-        "picture_unknown.mp4": mp4.replace(b"mp4v", b"brxq"),
-        "huge.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 10**5, 10**5) + bytes(40),
-        "phone.heic": b"\0\0\0\x18ftypheic" + bytes(100),
-        "text.mov": b"not a film\n" * 50,
-        "page.ts": b"<html>" * 100,
-    }
-    for name, data in odd.items():
-        (folder / name).write_bytes(data)
-    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4"))).write_bytes(mp4)
-    write_stream(folder / "late.ts", range(12), start_s=54321)
-    write_stream(folder / "tv.ts", range(12), aspect=Fraction(64, 45))
-    assert len(list(folder.iterdir())) >= 60
-
-
-def test_odd_files_never_stop_the_good_ones(model: Path, tmp_path: Path, cli: Cli) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    (tmp_path / "scratch").mkdir()
-    write_odd_files(folder, tmp_path / "scratch")
+def test_odd_files_never_stop_the_good_ones(tmp_path: Path, repository: Path) -> None:
+    """In a process of its own, whose memory tells the good ones alone from all of them."""
+    good, everything, scratch = (tmp_path / name for name in ("good", "all", "scratch"))
+    for folder in (good, everything, scratch):
+        folder.mkdir()
+    write_good_files(good)
+    write_good_files(everything)
+    write_odd_files(everything, scratch)
+    (everything / "notes.txt").write_text("left out")
+    words = [PREDICT_FOLDERS, str(tmp_path / "out"), str(good), str(everything)]
+    done = subprocess.run([sys.executable, "-c", *words], cwd=repository, capture_output=True, text=True, check=True)
+    first, last = (json.loads(line) for line in done.stdout.splitlines())
+    assert first["code"] == 0 and not first["result"]["failed"] and len(first["result"]["results"]) == 10
+    assert last["code"] == 1 and "Traceback" not in done.stderr and "unexpected" not in done.stderr + done.stdout
+    assert last["peak_mb"] < 1.15 * first["peak_mb"], (first["peak_mb"], last["peak_mb"])
+    result = last["result"]
+    rows = {row["name"]: row for row in result["results"]}
     for number in range(5):
-        make_clip(folder / f"good_{number}.mp4", num_frames=3 + number, codec="mpeg4", sound=number % 2 == 0)
-        write_photo(folder / f"good_{number}.png", (32, 40), seed=number)
-    (folder / "notes.txt").write_text("left out")
-    code, out, errors = cli("predict", model, folder, "--out", tmp_path / "out", "--batch", 2, "--json")
-    assert code == 1 and "Traceback" not in errors + out and "unexpected" not in errors + out
-    result = json.loads(out)
-    done = {row["name"]: row for row in result["results"]}
-    for number in range(5):
-        assert done[f"good_{number}.mp4"]["frames"] == 3 + number and f"good_{number}.png" in done
-        assert VideoReader(Path(done[f"good_{number}.mp4"]["video"])).count() == 3 + number
-    named = done.keys() | {row["name"] for row in result["failed"]}
-    names = {os.fsencode(path.name).decode(errors="replace") for path in folder.iterdir()} - {"notes.txt"}
-    left_out = next(line for line in errors.splitlines() if "left out" in line)
+        assert rows[f"good_{number}.mp4"]["frames"] == 20 + number and f"good_{number}.png" in rows
+        assert VideoReader(Path(rows[f"good_{number}.mp4"]["video"])).count() == 20 + number
+    named = rows.keys() | {row["name"] for row in result["failed"]}
+    names = {os.fsencode(path.name).decode(errors="replace") for path in everything.iterdir()} - {"notes.txt"}
+    left_out = next(line for line in last["said"].splitlines() if "left out" in line)
     missing = {name for name in names - named if Path(name).suffix not in left_out}
     assert not missing, missing
     assert all(len(row["reason"]) > 5 and "\n" not in row["reason"] for row in result["failed"])
@@ -111,7 +86,7 @@ def test_odd_files_never_stop_the_good_ones(model: Path, tmp_path: Path, cli: Cl
         "twice.ts",
         "late.ts",
     ):
-        assert name in done and name not in {row["name"] for row in result["failed"]}, name
+        assert name in rows and name not in {row["name"] for row in result["failed"]}, name
 
 
 def test_an_unexpected_error_in_one_video_is_a_failure_of_that_video(
