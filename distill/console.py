@@ -133,6 +133,7 @@ def run_cli(app: Callable[..., Any]) -> int:
     ``DISTILL_DEBUG=1`` prints the traceback as well.
     """
     as_json = "--json" in sys.argv
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names need not be text, and a terminal need not know all letters
             stream.reconfigure(errors="backslashreplace")
@@ -152,6 +153,20 @@ def run_cli(app: Callable[..., Any]) -> int:
         return 1
     except Exception as error:
         return _handle_unexpected(error, as_json)
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that the caller has closed, to nowhere.
+
+    Otherwise the next file that is opened would be standard error, and libraries would write their messages into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), line_buffering=True)
 
 
 def _handle_unexpected(error: Exception, as_json: bool) -> int:

@@ -60,3 +60,24 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"},
     )
     assert done.returncode == 2 and b"no such file" in done.stderr and b"unexpected" not in done.stderr
+
+
+CLOSED = """
+import os, sys
+from distill.console import Console, run_cli
+def app(standalone_mode):
+    with Console().progress("photos", 1) as progress:
+        progress.advance()
+    Console().info("done")
+    assert os.open("file", os.O_CREAT | os.O_WRONLY) > 2
+    os.write(2, b"a message of a library")
+sys.exit(run_cli(app))
+"""
+
+
+@pytest.mark.parametrize("streams", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_are_no_file_of_a_result(streams: str, tmp_path: Path) -> None:
+    code = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {streams}', sys.executable, CLOSED], cwd=tmp_path, check=False
+    ).returncode
+    assert code == 0 and (tmp_path / "file").read_bytes() == b""
