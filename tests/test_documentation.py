@@ -90,15 +90,20 @@ def commands_in(text: str) -> Iterator[list[str]]:
     """Arguments of every ``distill VERB`` line in an indented or fenced block."""
     text = re.sub(r"\\\n\s*", " ", text)
     for line in text.splitlines():
-        match = re.match(r"(?:    |\t|)(?:[A-Z_]+=\S+ )?distill (\w+)\b(.*)", line)
-        if match and match[1] in VERBS:
+        match = re.match(r"(?:    |\t|)(?:[A-Z_]+=\S+ )?distill (data [a-z-]+|\w+)\b(.*)", line)
+        if match and match[1].split()[0] in VERBS:
             yield [match[1], *shlex.split(match[2], comments=True)]
 
 
 def command_of(verb: str) -> Any:
-    """The command of a verb, as the command line parses it."""
+    """The command of a verb, or of ``VERB SUB-COMMAND``, as the command line parses it."""
+    verb, _, name = verb.partition(" ")
+    found = getattr(importlib.import_module(f"distill.commands.{verb}"), verb)
+    if isinstance(found, typer.Typer):
+        group: Any = typer.main.get_command(found)
+        return group.commands[name] if name else group
     app = typer.Typer()
-    app.command()(getattr(importlib.import_module(f"distill.commands.{verb}"), verb))
+    app.command()(found)
     return typer.main.get_command(app)
 
 

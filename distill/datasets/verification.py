@@ -56,6 +56,8 @@ def verify(
         >>> report.num_faults, report.kept
     """
     folder, reporter = Path(folder), reporter or SilentReporter()
+    if plan and salvage is None:
+        raise UsageError("--plan shows what --salvage would keep", hint="give --salvage OUT as well, or leave it out")
     try:
         check = Verification(folder, read_manifest(folder), quick=quick)
     except UsageError as error:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,12 @@ def test_telemetry_of_onnx_runtime_and_openvino_is_off(monkeypatch: pytest.Monke
         import_module("openvino_telemetry")
 
 
-@pytest.mark.parametrize("name", distill.__all__)
+FUNCTIONS = [name for name in distill.__all__ if name != "data"] + [f"data.{name}" for name in distill.data.__all__]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_each_function_is_documented_with_all_arguments(name: str) -> None:
-    function = getattr(distill, name)
+    function = attrgetter(name)(distill)
     doc = inspect.getdoc(function) or ""
     assert "Args:" in doc and "Raises:" in doc and ">>> " in doc
     for argument in inspect.signature(function).parameters:
@@ -120,11 +124,16 @@ def test_the_options_of_a_command_are_arguments_of_its_function() -> None:
 
     renamed = {"as_json", "plan", "keys", "config", "run", "models", "model", "inputs", "photos", "predictors"}
     only_commands = {"label": {"calibrate", "max_failures"}}
-    for name in distill.__all__:
-        if name == "load":
+    for name in FUNCTIONS:
+        if name in ("load", "data.open"):
             continue
-        command = getattr(importlib.import_module(f"distill.commands.{name}"), name)
-        missing = set(inspect.signature(command).parameters) - set(inspect.signature(getattr(distill, name)).parameters)
+        if name.startswith("data."):
+            commands = importlib.import_module("distill.commands.data").COMMANDS
+            command = commands[name.removeprefix("data.").strip("_").replace("_", "-")]
+        else:
+            command = getattr(importlib.import_module(f"distill.commands.{name}"), name)
+        given = set(inspect.signature(attrgetter(name)(distill)).parameters)
+        missing = set(inspect.signature(command).parameters) - given
         assert missing - renamed - only_commands.get(name, set()) == set(), name
 
 
