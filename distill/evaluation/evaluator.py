@@ -25,7 +25,7 @@ from distill.evaluation.report import build_report, ratios
 from distill.evaluation.scoreboard import TaskScores, describe_photo, slice_scores
 from distill.evaluation.scorers import EvalProtocol, scorer_type
 from distill.evaluation.worst_cases import WorstCases
-from distill.images import decode_rgb
+from distill.images import decode_rgb, max_pixels
 from distill.labels import Label
 from distill.labels.conversions import resample_nearest
 from distill.metrics import Alignment, can_align, default_alignment
@@ -98,6 +98,7 @@ def evaluate_predictors(
     Raises:
         DistillError: No photo of the truth could be scored.
     """
+    max_pixels()  # a limit that is no number is one error, not one per photo
     manifest = truth.manifest
     _check_class_map(protocol, predictors)
     protocol = _one_alignment(protocol, predictors)
