@@ -158,7 +158,7 @@ def open_store(folder: Path) -> AnswerStore:
 
 def list_store(store: AnswerStore) -> StoreListing:
     """Count the answers, their size and their cost."""
-    from distill.teachers.store.ledger import Ledger
+    from distill.teachers.store.ledger import open_to_read
     from distill.teachers.store.maintenance import DAMAGED
     from distill.teachers.store.records import AnswerCorrupt
 
@@ -174,10 +174,9 @@ def list_store(store: AnswerStore) -> StoreListing:
     requests: list[dict[str, Any]] = []
     problems: list[dict[str, Any]] = []
     if (store.folder / "ledger.sqlite").is_file():
-        ledger = Ledger(store.folder)
-        requests = ledger.totals()
-        problems = [row for row in ledger.rows() if row["state"] in ("failed", "refused", "empty")]
-        ledger.close()
+        with open_to_read(store.folder) as ledger:
+            requests = ledger.totals()
+            problems = [row for row in ledger.rows() if row["state"] in ("failed", "refused", "empty")]
     return StoreListing(count, size, kinds, requests, problems)
 
 

@@ -9,15 +9,19 @@ The budget limits the sum of the three, before each request.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from distill.errors import DistillError
+from distill.files import read_file
 from distill.teachers.store.batch_table import BatchTable, in_unfinished_batch
-from distill.teachers.store.ledger_file import IN_FLIGHT, QUEUED, LedgerFile
+from distill.teachers.store.ledger_file import IN_FLIGHT, LEDGER, QUEUED, LedgerFile
 from distill.teachers.store.spending import Budget, Spend, add_spend, check_budget, read_spend
 
 FINAL = ("done", "refused", "empty", "failed")
@@ -230,6 +234,28 @@ class Ledger:
         """Delete the row of a request, so that it is sent again; its cost stays counted."""
         with self._file.transaction() as db:
             db.execute("DELETE FROM requests WHERE key=?", (key,))
+
+
+@contextmanager
+def open_to_read(folder: Path) -> Iterator[Ledger]:
+    """The ledger of a folder; a copy of it where the folder is read-only, because SQLite writes next to the file.
+
+    Raises:
+        DistillError: As `Ledger`.
+    """
+    with TemporaryDirectory() as copy:
+        if not os.access(folder, os.W_OK):
+            try:
+                for path in folder.glob(f"{LEDGER}*"):
+                    Path(copy, path.name).write_bytes(read_file(path))
+            except OSError as error:
+                raise DistillError(f"{folder}: the ledger cannot be read: {error.strerror or error}") from error
+            folder = Path(copy)
+        ledger = Ledger(folder)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
 
 
 def _mark_uncertain(db: sqlite3.Connection, key: str, job: str, reserved_usd: float) -> None:

@@ -14,7 +14,7 @@ from distill.images import decode_rgb
 from distill.tasks import TASKS, Task
 from distill.teachers.store.answers import AnswerStore, is_key
 from distill.teachers.store.batch_table import BATCH_FINISHED
-from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.ledger import Ledger, open_to_read
 from distill.teachers.store.records import EMPTY, IMAGE, REFUSED, AnswerCorrupt, AnswerKey, CachedAnswer
 
 UNREADABLE = "unreadable"
@@ -68,9 +68,8 @@ def verify(store: AnswerStore) -> StoreReport:
             found.damaged.append((key, f"its record is incomplete: {error}"))
     found.orphans, found.leftovers = _leftover_files(store)
     if (store.folder / "ledger.sqlite").is_file():
-        ledger = Ledger(store.folder)
-        found.missing = [row["key"] for row in ledger.rows() if row["state"] == "done" and row["key"] not in seen]
-        ledger.close()
+        with open_to_read(store.folder) as ledger:
+            found.missing = [row["key"] for row in ledger.rows() if row["state"] == "done" and row["key"] not in seen]
     return found
 
 
@@ -198,8 +197,7 @@ def _leftover_files(store: AnswerStore) -> tuple[list[Path], list[Path]]:
                 orphans.append(path)
     batches = store.folder / "batches"
     if batches.is_dir() and not batches.is_symlink():
-        ledger = Ledger(store.folder)
-        live = {batch["label"] for batch in ledger.batches.rows() if batch["state"] != BATCH_FINISHED}
-        ledger.close()
+        with open_to_read(store.folder) as ledger:
+            live = {batch["label"] for batch in ledger.batches.rows() if batch["state"] != BATCH_FINISHED}
         leftovers += [path for path in sorted(batches.iterdir()) if path.name.partition(".")[0] not in live]
     return orphans, leftovers

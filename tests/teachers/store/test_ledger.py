@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import DistillError, UsageError
-from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.ledger import Ledger, open_to_read
 from distill.teachers.store.spending import Budget, BudgetExceeded
 
 NO_LIMIT = Budget()
@@ -145,3 +145,17 @@ def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has format 0, and this version of distill reads format 2"):
         Ledger(tmp_path)
     assert not list((tmp_path / "locks").iterdir())
+
+
+def test_a_read_only_ledger_is_read_without_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.insert("a", "done", job="j", cost_usd=0.1)  # still in the log next to the file
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with open_to_read(tmp_path) as found:
+        assert found.path.parent != tmp_path and [row["key"] for row in found.rows()] == ["a"]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    ledger.close()
+    monkeypatch.undo()
+    with open_to_read(tmp_path) as found:
+        assert found.path.parent == tmp_path
