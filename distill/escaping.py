@@ -76,6 +76,11 @@ def for_terminal(text: str) -> str:
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), hide_secrets(text))
 
 
+def for_line(text: str) -> str:
+    """Text as `for_terminal`, on one line: a name with line breaks cannot look like other output."""
+    return for_terminal(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def for_markdown(text: str) -> str:
     """Text without HTML tags, links and images, on its lines."""
     return _TAG.sub("&lt;", for_terminal(text)).replace("](", "]\\(").replace("][", "]\\[").replace("]:", "]\\:")

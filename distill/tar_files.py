@@ -133,7 +133,7 @@ def iter_pieces(path: Path) -> Iterator[TarPiece | TarGap]:
 def _is_zero(file: BinaryIO, at: int) -> bool:
     """Whether the file has only zeros from here on."""
     file.seek(at)
-    return not any(any(chunk) for chunk in iter(lambda: file.read(_SEARCHED_BYTES), b""))
+    return not any(chunk.strip(b"\0") for chunk in iter(lambda: file.read(_SEARCHED_BYTES), b""))
 
 
 def _find_header(file: BinaryIO, at: int) -> int | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from distill.files import MAX_FILE_BYTES
-from distill.tar_files import iter_members
+from distill.tar_files import TarGap, iter_members, iter_pieces
 
 
 def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -110,3 +110,51 @@ def test_only_regular_files_are_tars(tmp_path: Path, make: Callable[[Path], None
     make(tmp_path / "x.tar")
     with pytest.raises(tarfile.TarError, match="not a regular file"):
         list(iter_members(tmp_path / "x.tar"))
+
+
+def pieces(path: Path, data: bytes) -> list[tuple[str, int, int] | tuple[int, int]]:
+    path.write_bytes(data)
+    return [
+        (piece.start, piece.stop) if isinstance(piece, TarGap) else (piece.member.name, piece.start, piece.stop)
+        for piece in iter_pieces(path)
+    ]
+
+
+def test_the_pieces_of_a_whole_tar_cover_it(tmp_path: Path) -> None:
+    data = member("a.jpg", b"x" * 600) + member("a.json") + bytes(1024)
+    assert pieces(tmp_path / "a.tar", data) == [("a.jpg", 0, 1536), ("a.json", 1536, 2560)]
+    assert pieces(tmp_path / "a.tar", b"") == [] == pieces(tmp_path / "a.tar", bytes(4096))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_after_a_damaged_header_the_next_one_is_found(at: int, tmp_path: Path) -> None:
+    data = bytearray(b"".join(member(f"{number}.jpg") for number in range(4)) + bytes(1024))
+    data[1024 * at] ^= 1
+    found = pieces(tmp_path / "a.tar", bytes(data))
+    stop = 1024 * (at + 1) if at < 3 else len(data)
+    expected = [(f"{number}.jpg", 1024 * number, 1024 * (number + 1)) for number in range(4) if number != at]
+    assert found == sorted([*expected, (1024 * at, stop)], key=lambda piece: piece[-2])
+
+
+def test_a_piece_may_lead_beyond_the_end(tmp_path: Path) -> None:
+    data = (member("a.jpg") + member("b.jpg", b"x" * 2000))[:-1500]
+    assert pieces(tmp_path / "a.tar", data)[-1] == ("b.jpg", 1024, 1024 + 512 + 2048)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header("a.jpg", -1) + member("b.jpg"),
+        extended(b"1" * (1 << 15)) + member("b.jpg"),
+        header("a.jpg", 4, tarfile.GNUTYPE_SPARSE) + member("b.jpg"),
+        b"\xff" * 512 + member("b.jpg"),
+    ],
+)
+def test_absurd_headers_are_gaps(data: bytes, tmp_path: Path) -> None:
+    found = pieces(tmp_path / "a.tar", data)
+    assert len(found[0]) == 2 and found[-1][0] == "b.jpg"
+
+
+def test_folders_and_links_are_no_pieces(tmp_path: Path) -> None:
+    data = header("folder", 0, tarfile.DIRTYPE) + header("link", 0, tarfile.SYMTYPE) + member("a.jpg")
+    assert pieces(tmp_path / "a.tar", data) == [("a.jpg", 1024, 2048)]

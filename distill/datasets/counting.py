@@ -162,7 +162,7 @@ class TaskStats:
         for row in rows:
             name = str(row.get("class"))
             self.instances[name] += 1
-            self.class_pixels[name] += int(row.get("pixels") or 0)
+            self.class_pixels[name] += pixels if isinstance(pixels := row.get("pixels"), int) else 0
         self.class_images.update({str(row.get("class")) for row in rows})
 
 

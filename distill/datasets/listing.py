@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UsageError
+from distill.escaping import for_line
 from distill.report.markdown import text_table
 from distill.shards import MANIFEST, read_manifest
 
@@ -78,7 +79,7 @@ class SetList:
         ]
         columns = ["set", "samples", "tars", "MB", "labels", "teachers", "licenses"]
         lines = [text_table(columns, rows)] if rows else []
-        lines += [f"{entry.folder}: {entry.problem}" for entry in self.sets if entry.problem]
+        lines += [for_line(f"{entry.folder}: {entry.problem}") for entry in self.sets if entry.problem]
         return "\n".join(lines) or "no set of shards"
 
 

@@ -16,6 +16,7 @@ from numpy import ndarray
 from distill.datasets.shard_set import ShardSet
 from distill.datasets.shard_set import open as open_set
 from distill.errors import UsageError
+from distill.escaping import for_line
 from distill.files import write_atomic
 from distill.images import decode_rgb, encode_map
 from distill.labels import Label
@@ -66,18 +67,19 @@ class ShownSample:
 
     def to_text(self) -> str:
         """Format for a terminal."""
-        lines = [f"{self.key} (sample {self.position}): {self.name}, {self.size_hw[0]}x{self.size_hw[1]} px"]
+        title = f"{self.key} (sample {self.position}): {self.name}"
+        lines = [f"{for_line(title)}, {self.size_hw[0]}x{self.size_hw[1]} px"]
         for task, values in self.labels.items():
             height, width = values["size_hw"]
             origin = ", ".join(str(values[name]) for name in ("teacher", "license") if values.get(name))
             quality = f", quality {values['quality']:.3f}" if values.get("quality") is not None else ""
             lines.append(
                 f"  {task}: {height}x{width}, {100 * values['valid_fraction']:.1f} % valid, mean confidence "
-                f"{values['mean_confidence']:.3f}{quality}{f', by {origin}' if origin else ''}"
+                f"{values['mean_confidence']:.3f}{quality}{for_line(f', by {origin}') if origin else ''}"
             )
         for point in self.points:
             lines.append(f"at {point['x']},{point['y']}:")
-            lines += [f"  {task}: {found['text']}" for task, found in point["values"].items()]
+            lines += [f"  {task}: {for_line(found['text'])}" for task, found in point["values"].items()]
         if self.out:
             lines.append(f"picture: {self.out}")
         return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,9 +139,14 @@ class _Origins:
         self.licenses.update({str(record.get("license") or "unknown") for record in records or [{}]})
         for record in records:
             self.teachers[str(record.get("teacher") or "unknown")] += 1
-            self.cost_usd += float(record.get("cost_usd") or 0.0)
+            self.cost_usd += _number(record.get("cost_usd"))
             if record.get("prompt"):
                 self.prompts[str(record["prompt"])] += 1
+
+
+def _number(value: Any) -> float:
+    """A finite number of a sample's json; 0 for anything else."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 def stats(folder: str | Path, *, reporter: Reporter | None = None) -> SetStats:

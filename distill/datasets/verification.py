@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
+import stat
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -95,7 +98,7 @@ class Verification:
         if has_right_manifest_digest((self.folder / MANIFEST).read_bytes()) is False:
             self._add(Fault(MANIFEST, "its content is not what was written (manifest_sha256)"))
         names = [shard.name for shard in self.manifest.shards]
-        for name in sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ():
+        for name in (name for name, count in Counter(names).items() if count > 1):
             self._add(Fault(MANIFEST, f"states {name} twice"))
         planned, stated = _planned_names(self.folder), set(names)
         for path in sorted(self.folder.glob("*.tar")):
@@ -118,7 +121,10 @@ class Verification:
         """
         path = self.folder / shard.name
         try:
-            size = path.stat().st_size
+            info = path.stat()
+            if not stat.S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            size = info.st_size
             sha256 = file_sha256(path)
         except OSError as error:
             reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.escaping import for_line
+
 MAX_FAULTS = 1000
 """Faults that are listed; all are counted."""
 _SHOWN = 30
@@ -39,7 +41,7 @@ class Fault:
         where = [self.file, self.member or self.key]
         if self.first_byte is not None:
             where.append(f"bytes {self.first_byte} to {self.last_byte}")
-        return ", ".join(filter(None, where)) + f": {self.reason}"
+        return for_line(", ".join(filter(None, where)) + f": {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.escaping import for_markdown, for_terminal
+from distill.escaping import for_line, for_markdown, for_terminal
 from distill.report.blocks import Block, Cell, ColorKey, Curves, Gallery, KeyValues, Metrics, Report, Table, Text
 
 MISSING = "–"
@@ -166,7 +166,7 @@ def numeric_columns(block: Table) -> list[bool]:
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """Plain-text table: numbers aligned right, a rule below the header."""
-    lines = [list(columns), *([format_cell(cell) for cell in row] for row in rows)]
+    lines = [list(columns), *([for_line(format_cell(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     right = [any(isinstance(row[index], int | float) for row in rows) for index in range(len(columns))]
     shown = [
