@@ -17,7 +17,8 @@ DepthScale = Annotated[
 Format = Annotated[
     str,
     typer.Argument(
-        help="coco, coco-panoptic, indexed-png, yolo, yolo-semantic, yolo-depth, depth-png, parquet.", metavar="FORMAT"
+        help="coco, coco-panoptic, indexed-png, yolo, yolo-semantic, yolo-depth, depth-png, cvat, fiftyone, parquet.",
+        metavar="FORMAT",
     ),
 ]
 

@@ -116,8 +116,8 @@ class JsonLists:
         """Write the file: first these values, then the lists."""
         with self._path.open("wb") as file:
             file.write(json.dumps(values, ensure_ascii=False).encode()[:-1])
-            for name in self._names:
-                file.write(f', "{name}": [\n'.encode())
+            for number, name in enumerate(self._names):
+                file.write(f'{", " if values or number else ""}"{name}": [\n'.encode())
                 part = self._files[name]
                 part.seek(0)
                 while block := part.read(1 << 20):

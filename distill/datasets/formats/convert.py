@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.datasets.formats.base import Options, staged_folder
-from distill.datasets.formats.registry import FORMATS, find_format
+from distill.datasets.formats.registry import find_format
 from distill.datasets.shard_set import open
 from distill.datasets.writer import DEFAULT_SHARD_SIZE, ShardSetWriter, check_out
 from distill.errors import UsageError
@@ -84,8 +84,6 @@ def export(
         >>> distill.data.export("shards", "coco", out="coco")
     """
     source, folder, row = open(shards), Path(out), find_format(format)
-    if not row.writes:
-        raise UsageError(f"{format} can only be imported", hint=f"export to {', '.join(_writable())}")
     options = Options(depth_scale=_checked_scale(depth_scale), reporter=reporter or SilentReporter())
     if plan:
         check_out(folder, [source.folder])
@@ -159,10 +157,6 @@ def import_(
             writer.add(sample, *([found.source] if found.source is not None else []))
     counts = {"samples": writer.written.samples, **writer.written.counts}
     return ConversionResult(format, folder, counts, (), tuple(found.notes))
-
-
-def _writable() -> list[str]:
-    return [name for name, row in FORMATS.items() if row.writes]
 
 
 def _checked_scale(scale: float) -> float:

@@ -25,14 +25,14 @@ class Format:
         holds: Labels that it stores.
         loses: What it cannot hold, one item each.
         module: Module and class that read and write it.
-        writes: Whether sets can be exported to it.
+        reads: Whether sets can be imported from it.
     """
 
     title: str
     holds: str
     loses: tuple[str, ...]
     module: str
-    writes: bool = True
+    reads: bool = True
 
     def load(self) -> FormatModule:
         """Import the module."""
@@ -114,6 +114,30 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
                 "depth finer than 1/depth_scale m, and beyond 65535/depth_scale m (it becomes invalid)",
             ),
             "depth_png:DepthPng",
+        ),
+        "cvat": Format(
+            "CVAT for images 1.1 (cvat.zip of annotations.xml and images/)",
+            "instances, with the parts that others cover, as masks",
+            (
+                _PHOTO_LOSS,
+                _CONFIDENCE_LOSS,
+                _SIZE_LOSS,
+                "pixels without an instance label (ignore): they become background",
+                "numbers of instances: they are counted from 1",
+            ),
+            "cvat:Cvat",
+        ),
+        "fiftyone": Format(
+            "FiftyOneDataset (metadata.json, samples.json, data/, fields/; only exported)",
+            "segmentations, heat maps, instances, qualities, licenses",
+            (
+                "provenance other than teachers and licenses, prompts and costs",
+                _CONFIDENCE_LOSS,
+                "depth in meters: heat maps have the levels of the shards",
+                "pixels without an instance label (ignore): they become background",
+            ),
+            "fiftyone:FiftyOne",
+            reads=False,
         ),
         "parquet": Format(
             "Hugging Face data set (parquet with image columns, for load_dataset; needs the extra parquet)",
