@@ -100,10 +100,10 @@ RUNS = (
         "6 batches an epoch, validations behind 12, 24, 36, 48",
         _EIGHT,
         every_kind=True,
-        chains=(((LAST, 6), (LAST, 6)), ((LAST, 18), (LAST, 6)), ((LAST, 12), (LAST, 1)), ((LAST, 12), (LAST, 6))),
+        chains=(((LAST, 5), (LAST, 5)), ((LAST, 17), (LAST, 5)), ((LAST, 11), (LAST, 1)), ((LAST, 11), (LAST, 5))),
         random_kills=10,
     ),
-    TrainingRun("3 validations in 8 epochs", _EIGHT | {"train.num_validations": 3}, chains=(((LAST, 18), (LAST, 7)),)),
+    TrainingRun("3 validations in 8 epochs", _EIGHT | {"train.num_validations": 3}, chains=(((LAST, 17), (LAST, 6)),)),
     TrainingRun(
         "steps of 4 batches, 6 an epoch (an incomplete step at its end)",
         _EIGHT | {"optim.accumulate": 4},
@@ -120,7 +120,7 @@ RUNS = (
         "2 worker processes, decoded again each epoch",
         {"train.epochs": 4, "train.num_validations": 2, "data.workers": 2, "data.memory_cache_gib": 0}
         | {"data.disk_cache_gib": 0},
-        chains=(((LAST, 6), (LAST, 6)), ((LAST, 9),)),
+        chains=(((LAST, 5), (LAST, 5)), ((LAST, 9),)),
     ),
     TrainingRun(
         "decoded on the disk, weights of noisy labels",
@@ -130,7 +130,7 @@ RUNS = (
     TrainingRun(
         "stopped early",
         {"train.epochs": 9, "train.num_validations": 9, "train.patience": 1, "optim.lr": 1e-9},
-        chains=(((LAST, 12),), (("checkpoints/best.ckpt", 1), (LAST, 8))),
+        chains=(((LAST, 11),), (("checkpoints/best.ckpt", 1), (LAST, 6))),
     ),
 )
 

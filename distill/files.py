@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from distill.errors import DistillError
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """Larger files and shard members are refused before reading."""
 MAX_JSON_BYTES = 64 * 1024 * 1024
+_PART = re.compile(r"\.\d+\.part$")
 
 
 def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
@@ -162,6 +164,13 @@ def writer_runs(part: Path) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Remove temporary files (`temporary_path`) that killed processes have left in a folder."""
+    for part in folder.glob(".*.part"):
+        if _PART.search(part.name) and not part.is_dir() and not writer_runs(part):
+            remove_if_possible(part)
 
 
 def remove_if_possible(path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from distill.errors import DistillError
-from distill.files import create_file, parse_json, read_file, read_json, write_atomic
+from distill.files import create_file, parse_json, read_file, read_json, remove_stale_parts, write_atomic
 
 
 def test_only_regular_files_within_the_limit_are_read(tmp_path: Path) -> None:
@@ -68,3 +70,14 @@ def test_private_files_are_for_their_owner_only(tmp_path: Path) -> None:
 def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DistillError, match="cannot be written: File name too long"):
         write_atomic(tmp_path / ("x" * 300), b"")
+
+
+def test_temporary_files_of_killed_processes_are_removed_and_no_others(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    kept = {"spec.json", f".spec.json.{os.getppid()}.part", ".mine.part", ".12.part.txt", f"x.{ended.pid}.part"}
+    for name in (*kept, f".spec.json.{ended.pid}.part"):
+        (tmp_path / name).touch()
+    remove_stale_parts(tmp_path)
+    remove_stale_parts(tmp_path / "missing")
+    assert {path.name for path in tmp_path.iterdir()} == kept

@@ -43,7 +43,7 @@ from distill.students.training.learned import describe, describe_failure
 from distill.students.training.module import StudentModule
 from distill.students.training.resume import ResumePosition
 from distill.students.training.step_timing import choose_threads
-from distill.students.training.trainer import build_trainer, explain_batch_errors, quiet
+from distill.students.training.trainer import build_trainer, explain_errors, quiet
 from distill.tasks import Task
 
 CACHE = "cache"
@@ -198,7 +198,7 @@ def fit(
             checkpoints.loaded = to_lightning_state(checkpoint, found, module, module.resume_position)
         batches.set_epoch(module.resume_position.epoch, skip=module.resume_position.batch)
         val_rows, workers = val_sampler(held_out.entries, config, trainer.global_rank), config.data.workers
-        with quiet(), explain_batch_errors():
+        with quiet(), explain_errors(run_dir):
             trainer.fit(
                 module,
                 build_loader(photos, batches, workers=workers),

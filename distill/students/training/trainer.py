@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from distill.config.train import TrainConfig
-from distill.errors import UsageError
+from distill.errors import DistillError, UsageError
+from distill.files import write_hint
 from distill.optional import require
 from distill.students.training.callbacks.bad_samples import BadSampleCallback
 from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO, CheckpointCallback
 from distill.students.training.callbacks.validation import ValidationCallback
+
+_SMALLER = "lower data.batch_size or student.size_hw"
 
 
 def build_trainer(
@@ -106,18 +109,37 @@ def _ema_update(decay: float) -> Callable[[Any, Any, Any], None]:
     return average
 
 
+_CAUSES: Mapping[str, tuple[type[DistillError], str, str]] = {
+    "more than 1 value per channel": (
+        UsageError,
+        "a batch of one photo of this size leaves one value per channel, too few for batch normalization",
+        "raise data.batch_size or student.size_hw",
+    ),
+    "out of memory": (DistillError, "the memory of the GPU is too small for a training step", _SMALLER),
+    "not enough memory": (DistillError, "the memory of this machine is too small for a training step", _SMALLER),
+    "can't allocate memory": (DistillError, "the memory of this machine is too small for a training step", _SMALLER),
+    "DataLoader worker": (
+        DistillError,
+        "a process that decodes photos has ended",
+        "set data.workers=0",
+    ),
+}
+"""Part of a message of torch: what it means to the user, and the next step."""
+
+
 @contextlib.contextmanager
-def explain_batch_errors() -> Iterator[None]:
-    """Context that turns torch's error about too small a batch into a UsageError."""
+def explain_errors(run_dir: Path) -> Iterator[None]:
+    """Context that turns errors of the system and of torch whose cause is known into sentences."""
     try:
         yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            "a batch of one photo of this size leaves one value per channel, too few for batch normalization",
-            hint="raise data.batch_size or student.size_hw",
-        ) from error
+    except OSError as error:
+        raise DistillError(f"{error.filename or run_dir}: {error.strerror or error}", hint=write_hint(error)) from error
+    except (ValueError, RuntimeError, MemoryError) as error:
+        text = "not enough memory" if isinstance(error, MemoryError) else str(error)
+        for part, (kind, cause, hint) in _CAUSES.items():
+            if part in text:
+                raise kind(cause, hint=hint) from error
+        raise
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from distill.config import dump_config, load_config
 from distill.config.train import TrainConfig
 from distill.errors import UsageError
-from distill.files import read_json, remove_if_possible, write_atomic
+from distill.files import read_json, remove_if_possible, remove_stale_parts, write_atomic
 from distill.run_dir import open_run_dir
 from distill.runtime.folder_lock import hold_output
 from distill.runtime.progress import Reporter, SilentReporter
@@ -104,6 +104,8 @@ def run_train(
 
 
 def _run_in_folder(config: TrainConfig, out: Path, reporter: Reporter, *, resume: bool, first: bool) -> TrainResult:
+    for folder in (out, out / "checkpoints", out / "logs", out / "samples") if first else ():
+        remove_stale_parts(folder)
     resumes = has_checkpoint(out, config, resume=resume)
     from distill.students.training.fit import fit, load_training_data
 

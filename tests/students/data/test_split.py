@@ -62,6 +62,25 @@ def test_clips_of_one_folder_are_told_apart_by_their_prefix() -> None:
     assert len(split(entries, 0.3).val) == 12
 
 
+@pytest.mark.parametrize(
+    ("names", "clips"),
+    [
+        ([f"seq-{s}/frame-{i:06d}.color.png" for s in "12" for i in range(4)], 2),
+        ([f"bochum_{i:06d}_000019_leftImg8bit.png" for i in range(4)], 1),
+        ([f"scene{s:03d}_{i}.jpg" for s in range(5) for i in range(3)], 5),
+        ([f"{1305031102 + i * 0.04:.6f}.png" for i in range(4)], 1),
+        (["IMG_0001.JPG", "img_0002.jpg", "img_0003.jpg"], 1),
+        ([f"{i:04d}_left.png" for i in range(4)], 1),
+        ([hashlib.md5(bytes([i])).hexdigest() + ".jpg" for i in range(4)], 4),
+        (["cat.jpg", "dog2.jpg", "tree.jpg"], 3),
+    ],
+)
+def test_frames_are_told_by_the_number_that_differs(names: list[str], clips: int) -> None:
+    groups = find_groups([entry(name) for name in names], "clip")
+    assert len(set(groups)) == clips
+    assert len(set(groups[: len(names) // clips])) == 1
+
+
 def test_numbered_photos_that_differ_are_no_clip() -> None:
     entries = [entry(f"IMG_{index:04d}.jpg", random_hash(index)) for index in range(40)]
     assert len(set(find_groups(entries, "auto"))) == 40

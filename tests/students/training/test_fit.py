@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ from distill.students.training.fit import fit, load_training_data
 from distill.students.training.module import NAN_BATCH, StudentModule
 from distill.students.training.optimizer import layer_lr_multipliers, lr_factor
 from distill.students.training.step_timing import choose_threads
+from distill.students.training.trainer import explain_errors
 from distill.tasks import DepthKind, Task
 from tests.builders.students import RecordingReporter, config_for, train
 
@@ -432,6 +435,41 @@ def test_a_batch_too_small_for_its_norms_is_one_sentence(shards: Path, tmp_path:
     with pytest.raises(UsageError, match="one value per channel") as caught:
         train(shards, tmp_path, "data.batch_size=1")
     assert "data.batch_size" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "run: No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system", "logs/x"), "logs/x: Read-only file system"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "the memory of the GPU is too small"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "the memory of this machine is too",
+        ),
+        (MemoryError(), "the memory of this machine is too small for a training step"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a process that decodes photos has"),
+    ],
+)
+def test_failures_of_the_system_are_one_sentence(error: Exception, sentence: str) -> None:
+    with pytest.raises(DistillError) as caught, explain_errors(Path("run")):
+        raise error
+    assert sentence in caught.value.message and caught.value.hint
+    with pytest.raises(RuntimeError, match="unknown"), explain_errors(Path("run")):
+        raise RuntimeError("unknown")
+
+
+@pytest.mark.parametrize("name", ["logs", "samples", "checkpoints", "history.json", "logs/batches.csv"])
+def test_what_cannot_be_written_is_named(name: str, shards: Path, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix:
+        path.mkdir()
+    else:
+        path.touch()
+    with pytest.raises(DistillError, match=f"{re.escape(str(path))}.*(cannot be|directory)") as caught:
+        train(shards, tmp_path, "train.epochs=1", "train.logger=none", "train.checkpoint_minutes=1e-9")
+    assert "\n" not in caught.value.message and caught.value.hint
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from distill.config.train import TrainConfig
 from distill.errors import DistillError, describe_error
-from distill.files import remove_if_possible
+from distill.files import make_folder, remove_if_possible, temporary_path
 from distill.students.training.module import StudentModule
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -42,10 +42,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a temporary file in the same folder, fsync, rename."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.part")
+        make_folder(path.parent)
+        temporary = temporary_path(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
             with temporary.open("xb") as file:  # a new file: links are not followed
                 torch.save(checkpoint, file)
                 file.flush()
