@@ -10,6 +10,7 @@ from typing import Any
 
 from distill.errors import UsageError
 from distill.escaping import for_line
+from distill.files import MAX_FILE_BYTES, read_json
 from distill.report.markdown import text_table
 from distill.shards import MANIFEST, read_manifest
 
@@ -133,3 +134,21 @@ def _entry(folder: Path) -> SetEntry:
         teachers=manifest.teachers,
         licenses=manifest.licenses,
     )
+
+
+def planned_tars(folder: Path) -> set[str]:
+    """Names of all tars of the labeling job of this folder; empty without one."""
+    return {f"shard-{number:06d}.tar" for number in range(len(_read_plan(folder, "shards")))}
+
+
+def job_classes(folder: Path) -> list[Any]:
+    """Names of the semantic ids in the labeling job of this folder; empty without one."""
+    return _read_plan(folder, "classes")
+
+
+def _read_plan(folder: Path, name: str) -> list[Any]:
+    try:
+        values = read_json(folder / JOB_PLAN, MAX_FILE_BYTES)[name]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    return values if isinstance(values, list) else []

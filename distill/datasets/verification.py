@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from distill.datasets.listing import JOB_PLAN
+from distill.datasets.listing import planned_tars
 from distill.datasets.sample_checks import SampleFault, check_content, locate_damage, png_damage
 from distill.datasets.tar_groups import Group, collect_groups, states_digests, stream_groups
 from distill.datasets.verify_report import MAX_FAULTS, Fault, VerifyReport
 from distill.errors import UsageError
-from distill.files import MAX_FILE_BYTES, read_json
 from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import map_ordered
 from distill.runtime.progress import Reporter, SilentReporter
@@ -83,6 +82,7 @@ class Verification:
     """State of a verification.
 
     Attributes:
+        is_trusted: Whether the manifest is as it was written.
         is_intact: Whether the last tar has its digest and all its samples are whole.
     """
 
@@ -90,17 +90,18 @@ class Verification:
         self.folder, self.manifest, self.quick = folder, manifest, quick
         self._faults: list[Fault] = []
         self._num_faults = self._damaged = self._bytes = self._read_shards = self._unsealed = 0
+        self.is_trusted = has_right_manifest_digest((folder / MANIFEST).read_bytes()) is not False
         self._keys, self.is_intact = set[int](), False
         self._states_digests = False
 
     def shards(self, reporter: Reporter) -> Iterator[ShardEntry]:
         """Tars of the set, with progress; files that do not belong to it are faults."""
-        if has_right_manifest_digest((self.folder / MANIFEST).read_bytes()) is False:
+        if not self.is_trusted:
             self._add(Fault(MANIFEST, "its content is not what was written (manifest_sha256)"))
         names = [shard.name for shard in self.manifest.shards]
         for name in (name for name, count in Counter(names).items() if count > 1):
             self._add(Fault(MANIFEST, f"states {name} twice"))
-        planned, stated = _planned_names(self.folder), set(names)
+        planned, stated = planned_tars(self.folder), set(names)
         for path in sorted(self.folder.glob("*.tar")):
             if path.name in planned - stated:
                 self._unsealed += 1
@@ -200,8 +201,10 @@ class Verification:
         is_right = None if proven else has_right_digest(sample.key, sample.files)
         if is_right is False or (not is_right and not proven and (group.is_torn or self._states_digests)):
             return [*twice, *locate_damage(sample)]
+        if self.quick and (proven or is_right):
+            return twice
         # A sample that cannot be proven whole is decoded also in a quick verification.
-        return twice + ([] if self.quick and (proven or is_right) else check_content(sample, self.manifest))
+        return [*twice, *check_content(sample, self.manifest, trusted=self.is_trusted)]
 
     def _check_frames(self, name: str, group: Group, file: BinaryIO) -> None:
         """Record what no sample shows: repeated members, and changed bytes of headers, padding and placeholders."""
@@ -255,13 +258,3 @@ class Verification:
             planned,
             self._unsealed,
         )
-
-
-def _planned_names(folder: Path) -> set[str]:
-    """Names of all tars of the labeling job of this folder; empty without one."""
-    try:
-        return {
-            f"shard-{number:06d}.tar" for number in range(len(read_json(folder / JOB_PLAN, MAX_FILE_BYTES)["shards"]))
-        }
-    except (OSError, ValueError, TypeError, KeyError):
-        return set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 import tarfile
@@ -168,6 +169,40 @@ def test_a_changed_and_a_damaged_manifest(damaged: Path) -> None:
     path.unlink()
     with pytest.raises(UsageError, match=r"no dataset\.json"):
         verify(damaged)
+
+
+def test_a_changed_manifest_is_not_handed_on(damaged: Path, tmp_path: Path) -> None:
+    path = damaged / "dataset.json"
+    text = path.read_text()
+    path.write_text(text.replace('"CC0"', '"CC1"'))
+    with pytest.raises(DistillError, match="class names may be wrong"):
+        verify(damaged, salvage=tmp_path / "out")
+    plan = {"shards": [["a"], ["b"]], "classes": list(read_manifest(damaged).classes)}
+    (damaged / ".stats").mkdir()
+    (damaged / ".stats" / "plan.json").write_text(json.dumps(plan))
+    report = verify(damaged, salvage=tmp_path / "out")
+    assert report.kept == 6 and [fault.file for fault in report.faults] == ["dataset.json"]
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.classes == tuple(plan["classes"]) and "CC1" not in manifest.licenses
+    assert not verify(tmp_path / "out").num_faults
+
+
+def test_tars_of_a_job_that_goes_on_are_no_fault(damaged: Path) -> None:
+    shutil.copy(damaged / "shard-000000.tar", damaged / "shard-000007.tar")
+    (damaged / ".stats").mkdir()
+    (damaged / ".stats" / "plan.json").write_text(json.dumps({"shards": [["a"]] * 8}))
+    report = verify(damaged)
+    assert not report.num_faults and report.unsealed == 1 and "distill data seal" in report.to_text()
+    shutil.copy(damaged / "shard-000000.tar", damaged / "shard-000008.tar")
+    assert [fault.file for fault in verify(damaged, quick=True).faults] == ["shard-000008.tar"]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_tar_that_is_no_file(damaged: Path, quick: bool) -> None:
+    path = sorted(damaged.glob("*.tar"))[0]
+    path.unlink()
+    os.mkfifo(path)
+    assert [fault.reason for fault in verify(damaged, quick=quick).faults] == ["cannot be read: not a regular file"]
 
 
 def with_sample(folder: Path, changed: Callable[[dict[str, bytes], dict[str, Any]], None]) -> Path:
