@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8, UInt64
@@ -14,7 +16,9 @@ from distill.errors import DistillError
 from distill.evaluation.predictors import Predictor, ShardPredictor
 from distill.evaluation.scoreboard import MIN_IMAGES, MIN_PIXELS, TaskScores
 from distill.images import open_image
+from distill.metrics.base import task_metric
 from distill.shards import Sample
+from distill.tasks import TASKS, Task
 
 MAX_BITS = 10
 """Largest number of different bits of 128. Copies of 52 photos (quality 40, 0.5 and 0.3 of the size) differed by up to
@@ -123,8 +127,18 @@ def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable
             if row.get("classes_not_in_truth"):
                 names = ", ".join(row["classes_not_in_truth"])
                 found.append(f"{name}: {names} are no classes of the truth; such pixels are wrong")
-        found += _truth_warnings(task_scores)
+            if row.get("instances_not_scored"):
+                names = ", ".join(row["instances_not_scored"])
+                found.append(f"{name}: instances of {names} are not scored: the truth has no such class")
+        found += [*_truth_warnings(task_scores), *_undefined(task_scores.task, rows)]
     return found
+
+
+def _undefined(task: Task, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Main scores that are undefined although pixels were scored."""
+    metric, title, why = TASKS[task].headline, TASKS[task].headline_title, task_metric(task).undefined
+    names = [name for name, row in rows.items() if math.isnan(row.get(metric, 0.0))]
+    return [f"{task}: {title} of {', '.join(names)} is undefined: {why}"] if names and why else []
 
 
 def _truth_warnings(task_scores: TaskScores) -> list[str]:

@@ -235,11 +235,15 @@ class InstanceScorer(Scorer):
     def __init__(self, task: Task, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
         super().__init__(task, predictor, truth, protocol)
         self._classes = truth.instance_classes
+        self._known = {name.casefold() for name in self._classes}
         self.metrics = InstanceMetrics()
+        self.facts = {"instances_not_scored": []}
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
         """Fraction of instances missed or invented, over all classes."""
         matched = total = 0.0
+        strangers = {name for name in answer.instance_classes.values() if name.casefold() not in self._known}
+        self.facts["instances_not_scored"] = sorted({*self.facts["instances_not_scored"], *strangers})
         layers = [value, *(resize_ids(layer, truth.size_hw) for layer in answer.layers)]
         for name in self._classes:
             found = self.metrics.update_layers(

@@ -90,6 +90,7 @@ class TaskMetric:
         temporal: None where change over time is not measured.
         band_title: Heading of the scores by distance; empty: there are none.
         group_title: Unit of the scores by true class; empty: there are none.
+        undefined: When the task's main score is undefined although pixels were scored.
     """
 
     build: Callable[[MetricFacts], Any]
@@ -103,6 +104,7 @@ class TaskMetric:
     temporal: TemporalMetric | None = None
     band_title: str = ""
     group_title: str = ""
+    undefined: str = ""
 
 
 def task_metric(task: Task) -> TaskMetric:

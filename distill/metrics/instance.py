@@ -136,4 +136,5 @@ TASK = TaskMetric(
     image_error="fraction of instances missed or invented",
     error_of=lambda result: result["error"],
     pixel_error=foreground_error,
+    undefined="it needs photos with and without instances of a class, in the truth and in the answers; compare pmF1",
 )

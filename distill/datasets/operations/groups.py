@@ -17,7 +17,7 @@ from distill.images.photo_hash import MAX_COPY_BITS, different_bits, find_copies
 
 GroupBy = Literal["auto", "photo", "folder", "clip", "near-duplicates"]
 _FRAME = re.compile(r"(?P<video>.+)#\d+")
-_NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>\d+)(?P<after>\D*)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MIN_FRAMES = 3
 """Fewer numbered names in a folder are no clip."""
 _ALIKE = 0.6
@@ -82,16 +82,25 @@ def _clip(entry: GroupedPhoto) -> str:
 
 
 def _numbered(entries: Sequence[GroupedPhoto]) -> dict[str, list[int]]:
-    """Numbered names of one folder that differ in their number only, in its order."""
-    found: dict[str, list[tuple[int, int]]] = {}
+    """Numbered names of one folder that differ in one number only, in its order.
+
+    Of several numbers, the last one that differs counts frames, which is the first one in
+    ``bochum_000017_000019_leftImg8bit``. Times in seconds are one number.
+    """
+    found: dict[str, list[tuple[tuple[int, ...], int]]] = {}
+    keys_of = dict[int, list[str]]()
     for row, entry in enumerate(entries):
         path = PurePosixPath(entry.name)
-        match = None if entry.is_frame else _NUMBERED.fullmatch(path.stem[::-1])
-        if match:
-            # Of several numbers, the last one counts frames: the name is read from its end.
-            key = f"clip {path.parent}/{match['after'][::-1]}#{match['before'][::-1]}"
-            found.setdefault(key, []).append((int(match["number"][::-1]), row))
-    return {key: [row for _, row in sorted(rows)] for key, rows in found.items() if len(rows) >= _MIN_FRAMES}
+        stem = path.stem.casefold()
+        for match in () if entry.is_frame else reversed(list(_NUMBER.finditer(stem))):
+            key = f"clip {path.parent}/{stem[: match.start()]}#{stem[match.end() :]}"
+            found.setdefault(key, []).append((tuple(map(int, match[0].split("."))), row))
+            keys_of.setdefault(row, []).append(key)
+    clip_of = {
+        row: next((key for key in keys if len(found[key]) >= _MIN_FRAMES), None) for row, keys in keys_of.items()
+    }
+    clips = {key: [row for _, row in sorted(rows) if clip_of[row] == key] for key, rows in found.items()}
+    return {key: rows for key, rows in clips.items() if len(rows) >= _MIN_FRAMES}
 
 
 def _looks_like_clip(frames: Sequence[GroupedPhoto]) -> bool:

@@ -188,9 +188,10 @@ def _row(value: Any, where: str) -> ManifestRow:
         # null means not set
         return load_config(ManifestRow, {key: item for key, item in value.items() if item is not None}, name=where)
     except UsageError as error:
-        message = error.message if error.message.startswith(where) else f"{where}: {error.message}"
+        is_complete = error.message.startswith(where)  # otherwise a value's own check, which has a hint
+        message = error.message if is_complete else f"{where}: {error.message}"
         keys = ", ".join(field.alias or name for name, field in ManifestRow.model_fields.items())
-        hint = f"the keys of a row are {keys}" if "unknown key" in message else "fix the manifest"
-        raise UsageError(message, hint=hint) from error
+        hint = "fix the manifest" if is_complete else error.hint or "fix the manifest"
+        raise UsageError(message, hint=f"the keys of a row are {keys}" if "unknown key" in message else hint) from error
     except (ValueError, ValidationError, DistillError) as error:
         raise UsageError(f"{where}: {error}", hint="fix the manifest") from error

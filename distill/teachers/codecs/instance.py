@@ -41,6 +41,8 @@ MIN_LOST = 0.25
 """Lost regions smaller than this fraction of the smallest instance do not count."""
 MIN_LOST_FRACTION = 0.01
 """A smaller fraction of the foreground in lost regions is no loss: specks and remains of outlines."""
+ALIKE = 0.5
+"""Lost regions of this fraction of the smallest instance, in the mean, are instances; 0.33 at most in real images."""
 MAX_PIXELS = 16_000_000
 """A noisy image costs about 3 s per megapixel; no known generator makes larger ones."""
 
@@ -65,7 +67,7 @@ def decode_instances_rgb(
 
     An image that was compressed with losses is restored first, and its noise is added to ``tau``: JPEG blurs small
     instances until their pixels no longer have one color. All confidences fall by the fraction of the foreground that
-    became no instance (`lost_regions`).
+    became no instance (`lost_instances`).
 
     Raises:
         DistillError: The image is larger than any generator's.
@@ -97,9 +99,7 @@ def decode_instances_rgb(
         means[number] = group.mean
     valid = value != IGNORE_INSTANCE
     confidence = _confidence(generated, value, valid, means, reach)
-    lost = lost_regions(value)[1]
-    if lost >= MIN_LOST_FRACTION:
-        confidence *= np.float32(1 - lost)
+    confidence *= np.float32(1 - lost_instances(value)[1])
     return Label(
         task=Task.INSTANCE,
         value=value,
@@ -130,6 +130,20 @@ def lost_regions(value: UInt16[ndarray, "h w"]) -> tuple[int, float]:
     areas = areas[areas >= MIN_LOST * MIN_SHARE * value.size]
     lost_px = int(areas.sum())
     return len(areas), lost_px / (lost_px + int(cv2.countNonZero(kept))) if lost_px else 0.0
+
+
+def lost_instances(value: UInt16[ndarray, "h w"]) -> tuple[int, float]:
+    """(number of lost regions, fraction that is lost); (0, 0.0) if the regions are specks.
+
+    The fraction is that of the foreground, or of the instances if the lost regions are as large as the smallest of
+    them: JPEG loses small instances, which are a small fraction of the foreground.
+    """
+    count, fraction = lost_regions(value)
+    areas = np.bincount(value[(value != IGNORE_INSTANCE) & (value != BACKGROUND_INSTANCE)])
+    areas = areas[areas > 0]
+    if count and areas.size and fraction / (1 - fraction) * areas.sum() / count >= ALIKE * areas.min():
+        return count, max(fraction, count / (count + areas.size))
+    return (count, fraction) if fraction >= MIN_LOST_FRACTION else (0, 0.0)
 
 
 def encode_instances_rgb(

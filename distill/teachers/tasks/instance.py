@@ -24,10 +24,9 @@ from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 from distill.teachers.base import RGB, PromptSpec
 from distill.teachers.codecs.flat_colors import BLACK
 from distill.teachers.codecs.instance import (
-    MIN_LOST_FRACTION,
     decode_instances_rgb,
     encode_instances_rgb,
-    lost_regions,
+    lost_instances,
 )
 from distill.teachers.codecs.instance_hue import decode_hues_rgb
 from distill.teachers.codecs.unnamed_colors import Completion, complete_background
@@ -106,10 +105,11 @@ class InstanceTask(TeacherTask):
 
     def remarks(self, label: Label) -> list[str]:
         """Regions without an instance that may be one."""
-        count, fraction = lost_regions(label.value)
-        if fraction < MIN_LOST_FRACTION:
+        count, fraction = lost_instances(label.value)
+        if not count:
             return []
-        return [f"{count} regions, {fraction:.0%} of the foreground, have no clear color: instances may be missing"]
+        regions = "1 region has" if count == 1 else f"{count} regions have"
+        return [f"{regions} no clear color: instances may be missing (about {fraction:.0%})"]
 
     def off_code(
         self, areas: Bool[ndarray, "h w"], value: Shaped[ndarray, "h w"], colors: UInt8[ndarray, "h w 3"]

@@ -57,6 +57,11 @@ def test_a_wrong_row_is_refused_by_number_and_key(tmp_path: Path, values: dict[s
     assert reason in error.value.message and "\n" not in error.value.message
 
 
+def test_an_unknown_colormap_lists_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown colormap 'parula' \(one of .*Spectral.*reversed"):
+        rows_of(tmp_path, colormap="parula")
+
+
 @pytest.mark.parametrize("name", ["m.yaml", "m.json"])
 def test_a_key_that_is_given_twice_is_refused(tmp_path: Path, name: str) -> None:
     text = '[{"photo": "a.jpg", "task": "semantic", "answer": "a.png", "legend": {"cat": "red", "cat": "blue"}}]'

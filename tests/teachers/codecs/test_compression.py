@@ -11,7 +11,7 @@ from PIL import Image
 
 from distill.teachers.base import RGB
 from distill.teachers.codecs.compression import NOISY, color_noise, restore_flat_colors
-from distill.teachers.codecs.instance import MIN_LOST_FRACTION, decode_instances_rgb, lost_regions
+from distill.teachers.codecs.instance import MIN_LOST_FRACTION, decode_instances_rgb, lost_instances, lost_regions
 from distill.teachers.prompts.colors import palette
 
 SIZE_HW = (420, 580)
@@ -83,3 +83,25 @@ def test_a_region_without_a_clear_color_is_counted_and_lowers_the_confidence() -
     count, fraction = lost_regions(label.value)
     assert count == 1 and 0.2 < fraction < 0.7
     assert label.confidence[label.value == 1].mean() < 0.85 * whole.confidence[whole.value == 1].mean()
+
+
+def test_small_instances_that_are_lost_count_as_instances_not_as_pixels() -> None:
+    rgb = np.full((*SIZE_HW, 3), 255, np.uint8)
+    rgb[100:300, 50:250], rgb[100:300, 300:500] = (230, 25, 75), (0, 130, 200)
+    for column in (50, 150, 250):
+        rgb[20:28, column : column + 12] = (60, 180, column)
+    whole = decode_instances_rgb(rgb, "tag", background=(255, 255, 255))
+    rgb[20:28, 400:412] = np.random.default_rng(0).integers(0, 200, (8, 12, 3))
+    label = decode_instances_rgb(rgb, "tag", background=(255, 255, 255))
+    assert lost_instances(whole.value) == (0, 0.0) and lost_regions(label.value)[1] < MIN_LOST_FRACTION
+    count, fraction = lost_instances(label.value)
+    assert count == 1 and fraction == pytest.approx(1 / (1 + len(label.instance_classes)))
+    assert label.confidence.max() == pytest.approx(whole.confidence.max() * (1 - fraction), abs=1e-3)
+
+
+def test_specks_are_no_lost_instances() -> None:
+    rgb, _ = price_tags((0, 0, 0), seed=3)
+    rgb[300:305, 20:25] = np.random.default_rng(0).integers(60, 255, (5, 5, 3))
+    rgb[100:300, 50:250] = (230, 25, 75)
+    value = decode_instances_rgb(rgb, "price tag").value
+    assert lost_instances(np.where(value == 65535, 0, value)) == (0, 0.0)
