@@ -121,6 +121,10 @@ def label(
     frame_stride: Annotated[
         int, typer.Option(min=1, rich_help_panel=_JOB, help="Label every n-th frame of a video.")
     ] = 1,
+    dedupe: Annotated[
+        bool,
+        typer.Option("--dedupe", rich_help_panel=_JOB, help="Leave out photos that look like an earlier one."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, rich_help_panel=_JOB, help="Stop after this many photos.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Photos per shard.")] = 64,
     workers: Annotated[
@@ -173,6 +177,7 @@ def label(
         store=store,
         offline=offline,
         frame_stride=frame_stride,
+        dedupe=dedupe,
         limit=limit,
         shard_size=shard_size,
         previews=previews,
@@ -193,12 +198,12 @@ def label(
     elif plan:
         from distill.workflows.label.estimate import plan_label
 
-        console.result(plan_label(options.job()))
+        console.result(plan_label(options.job(console)))
     else:
         from distill.teachers.store.spending import Budget
         from distill.workflows.label.run import run_label
 
-        job, budget = options.job(), Budget(max_usd, max_requests, deadline_s)
+        job, budget = options.job(console), Budget(max_usd, max_requests, deadline_s)
         result = run_label(
             job,
             console,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,9 +46,9 @@ def template_words(template: str) -> list[str] | None:
     return [name for _, name, _, _ in parts if name is not None]
 
 
-def _check_template(template: str, name: str, words: Collection[str]) -> None:
+def _check_template(template: str, name: str, words: set[str]) -> None:
     found = template_words(template)
-    if found is None or not words >= set(found):
+    if found is None or not set(found) <= words:
         listed = ", ".join(f"{{{word}}}" for word in sorted(words))
         raise ValueError(f"{name} {template!r}: only {listed} are replaced")
     if "*" in template.replace("\\", "/").rpartition("/")[0]:

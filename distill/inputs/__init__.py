@@ -5,6 +5,7 @@ from distill.inputs.own_files import is_system_folder
 from distill.inputs.paths import (
     ARCHIVE_SUFFIXES,
     PHOTO_SUFFIXES,
+    TABLE_SUFFIXES,
     Expansion,
     FileInput,
     FolderContents,
@@ -20,6 +21,7 @@ from distill.inputs.photo_lists import decode_text, existing_file
 __all__ = [
     "ARCHIVE_SUFFIXES",
     "PHOTO_SUFFIXES",
+    "TABLE_SUFFIXES",
     "Expansion",
     "FileInput",
     "FolderContents",

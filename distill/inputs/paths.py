@@ -48,7 +48,9 @@ _UNREADABLE_SUFFIXES = frozenset(
 PHOTO_SUFFIXES = SUFFIXES | _UNREADABLE_SUFFIXES
 ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
 """Archives whose photos can be labeled without unpacking them."""
-_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar", ".gz", ".parquet")
+TABLE_SUFFIXES = frozenset({".parquet", ".arrow"})
+"""Tables with a column of photos."""
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar", ".gz")
 _ODD_PHOTO_NAME = re.compile(r"[^.]*|.*\.((jpe?g|png|webp)[^a-z0-9.].*|jfi|jif|pjp|pjpeg)", re.IGNORECASE)
 """Names from downloads, such as ``a.jpg_large``, ``b.jpg?w=500`` or ``c``: photos if their bytes are."""
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
@@ -70,7 +72,7 @@ class FolderContents:
         files: (path, relative path) of files with a wanted suffix.
         ignored: Relative paths of the other files.
         left_out: Relative paths of results of earlier runs, and of folders of storage systems and recycle bins.
-        archives: (path, relative path) of tars and zips.
+        archives: (path, relative path) of tars, zips and tables with a column of photos.
         unreadable: Folders that cannot be read.
     """
 
@@ -120,7 +122,7 @@ def expand(entry: str) -> Expansion:
     ]
     if not matches:
         raise UsageError(f"{safe_address(entry)}: no such file, folder or glob", hint="check the path")
-    wanted = PHOTO_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES
+    wanted = PHOTO_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES | TABLE_SUFFIXES
     found, is_own = Expansion(), OwnFileFinder()
     for match in matches:
         if match.suffix.lower() in wanted and match.is_file():
@@ -202,7 +204,7 @@ def walk(folder: Path, *, suffixes: Collection[str] = PHOTO_SUFFIXES, leave_out:
                 contents.left_out += [relative(root / name)] if name in own or suffix in suffixes else []
             elif suffix in suffixes or (_ODD_PHOTO_NAME.fullmatch(name) and _is_photo(root / name)):
                 contents.files.append((root / name, relative(root / name)))
-            elif suffix in ARCHIVE_SUFFIXES:
+            elif suffix in ARCHIVE_SUFFIXES | TABLE_SUFFIXES:
                 contents.archives.append((root / name, relative(root / name)))
             else:
                 contents.ignored.append(relative(root / name))

@@ -1,4 +1,4 @@
-"""Lists of photos as text or CSV, as spreadsheets and scripts of any system write them."""
+"""Lists of photos: text and CSV, as spreadsheets and scripts of any system write them, and annotations of COCO."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import csv
 import io
 import os
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from distill.errors import UsageError
-from distill.files import read_file
+from distill.files import read_file, read_json
 
-LIST_SUFFIXES = frozenset({".txt", ".lst", ".csv", ".tsv"})
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".csv", ".tsv", ".json"})
+_MAX_COCO_BYTES = 1 << 30
 _COLUMNS = ("photo", "image", "path", "file", "filename", "file_name", "filepath", "image_path", "photo_path", "img")
 _ENCODINGS = ("utf-8-sig", "cp1252")
 _HINT = "write one path per line, absolute or relative to the folder of the list"
@@ -22,19 +24,24 @@ def read_list(path: Path) -> list[tuple[Path, str]]:
 
     A path is absolute, or relative to the folder of the list, or to the working folder. Empty lines and lines that
     start with ``#`` are skipped. In a CSV, the column named photo, image, path, file or filename counts, else the
-    first one.
+    first one. Annotations of COCO (``.json``) list their ``images``, which are next to them or in the folder of photos
+    next to theirs (``annotations/instances_val2017.json``, ``val2017/``, ``images/val2017/``).
 
     Raises:
         UsageError: The list cannot be read, or names no file that exists.
     """
+    folders = [path.parent, Path()]
     try:
-        text = decode_text(read_file(path), path)
+        if path.suffix.lower() == ".json":
+            words, folders = _coco_names(path), _coco_folders(path)
+        else:
+            text = decode_text(read_file(path), path)
+            words = _column(text) if path.suffix.lower() in (".csv", ".tsv") else text.splitlines()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}", hint="give a list of photos") from error
-    words = _column(text) if path.suffix.lower() in (".csv", ".tsv") else text.splitlines()
     words = [word.strip().strip('"') for word in words]
     words = list(dict.fromkeys(word for word in words if word and not word.startswith("#")))
-    files = [_find(word, path.parent) for word in words]
+    files = [_find(word, folders) for word in words]
     if not any(file.is_file() for file in files):
         first = f"; the first is {words[0]}" if words else ""
         raise UsageError(f"{path}: names no photo that exists{first}", hint=_HINT)
@@ -80,13 +87,41 @@ def _column(text: str) -> list[str]:
     return [row[number or 0] for row in rows if len(row) > (number or 0)]
 
 
-def _find(word: str, folder: Path) -> Path:
-    """The file of one line; where none exists, its place below the folder of the list."""
+def _coco_names(path: Path) -> list[str]:
+    """``file_name`` of the ``images`` of a COCO file.
+
+    Raises:
+        OSError: Unreadable or too large.
+        UsageError: Not such a file.
+    """
+    try:
+        values = read_json(path, _MAX_COCO_BYTES)
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON: {error}", hint="give photos, a list of photos or a COCO file") from error
+    images = values.get("images") if isinstance(values, dict) else None
+    names = [image.get("file_name") if isinstance(image, dict) else None for image in images or ()]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise UsageError(
+            f"{path}: has no images with a file_name, as COCO files do", hint="give photos, or a text with one per line"
+        )
+    return [str(name) for name in names]
+
+
+def _coco_folders(path: Path) -> list[Path]:
+    """Folders where the photos of a COCO file may be."""
+    split = path.stem.rpartition("_")[2]
+    return [
+        base / name for base in (path.parent, path.parent.parent) for name in ("", split, "images", f"images/{split}")
+    ]
+
+
+def _find(word: str, folders: Sequence[Path]) -> Path:
+    """The file of one line; where none exists, its place below the first folder."""
     for spelled in dict.fromkeys((word, word.replace("\\", "/"))):
-        for place in (folder / spelled, Path(spelled)):
+        for place in (folder / spelled for folder in folders):
             if (found := existing_file(place)) is not None:
                 return found
-    return folder / word
+    return folders[0] / word
 
 
 def _names(files: list[Path], folder: Path) -> list[str]:

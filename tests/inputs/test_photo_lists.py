@@ -69,3 +69,25 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xd8\x00\x81\x00")
     with pytest.raises(UsageError, match="not a text file"):
         read_list(path)
+
+
+@pytest.mark.parametrize("place", ["val2017", "images/val2017", "images", "", "annotations"])
+def test_photos_of_coco_annotations(tmp_path: Path, place: str) -> None:
+    photo = tmp_path / place / "000000000139.jpg"
+    photo.parent.mkdir(parents=True, exist_ok=True)
+    photo.touch()
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"images": [{"file_name": "000000000139.jpg"}, {"file_name": "lost.jpg"}], "annotations": []}')
+    found = read_list(path)
+    assert found[0][0].samefile(photo) and not found[1][0].exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"images": []}', '{"images": [{"id": 1}]}', '{"images": [3]}', "[" * 5000]
+)
+def test_json_that_lists_no_photos(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"a\.json: (has no images|not JSON)"):
+        read_list(path)

@@ -57,6 +57,7 @@ class Job:
         prompt_ensemble: Samples and variants per prompt.
         store: Folder of generated images; None: they are not stored.
         offline: Use stored answers only.
+        copies: Names of near-duplicates that are not labeled; `distill.teachers.labeling.near_copies` finds them.
     """
 
     out: Path
@@ -72,6 +73,7 @@ class Job:
     prompt_ensemble: PromptEnsemble = SINGLE
     store: Path | None = None
     offline: bool = False
+    copies: frozenset[str] = frozenset()
 
     @cached_property
     def source(self) -> Source:
@@ -88,8 +90,9 @@ class Job:
 
     @cached_property
     def num_photos(self) -> int:
-        """Number of photos to read."""
-        return len(self.source) if self.limit is None else min(self.limit, len(self.source))
+        """Number of photos to label."""
+        count = len(self.source) - len(self.copies)
+        return count if self.limit is None else min(self.limit, count)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -118,7 +121,8 @@ class Job:
             # No shard is done: a first run may have failed for an option that has been corrected since.
             plan = ShardPlan(recipe=self.recipe)
         plan.check(self.out, self.recipe, self.teacher.classes, self.names)
-        return plan.extended(self.names[: self.num_photos], self.teacher.classes, self.shard_size)
+        wanted = [name for name in self.names if name not in self.copies] if self.copies else self.names
+        return plan.extended(wanted[: self.num_photos], self.teacher.classes, self.shard_size)
 
     def write_plan(self) -> None:
         """Write the plan, extended once more if another process of the job has changed it since.

@@ -17,6 +17,7 @@ from distill.files import printable, read_file
 from distill.images import SUFFIXES, Photo, max_pixels, read_photo
 from distill.inputs import (
     ARCHIVE_SUFFIXES,
+    TABLE_SUFFIXES,
     UnreadablePhoto,
     expand,
     is_shards,
@@ -25,6 +26,7 @@ from distill.inputs import (
 )
 from distill.teachers.base import Dependencies, PhotoRef
 from distill.teachers.labeling.container_sources import ArchiveSource, ShardsSource, VideoSource
+from distill.teachers.labeling.table_source import TableSource
 from distill.video import is_video
 
 
@@ -159,10 +161,18 @@ class _ChainedSource:
             first = end
 
 
+def _packed_sources(paths: Sequence[Path]) -> list[Source]:
+    """Sources of archives and of tables, without those that have no photos."""
+    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
+    archives = [path for path in paths if path not in tables]
+    sources = ([ArchiveSource(archives)] if archives else []) + ([TableSource(tables)] if tables else [])
+    return [source for source in sources if len(source)]
+
+
 def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequence[Path] = ()) -> Source:
     """The photos in folders (with their subfolders), globs, image files, lists, archives, videos and shards.
 
-    A folder without a photo, but with tars or zips, stands for the photos in these.
+    A folder without a photo, but with tars, zips or tables, stands for the photos in these.
 
     Args:
         inputs: Paths and globs of the command line.
@@ -195,7 +205,7 @@ def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequ
                 ignored += [relative for _, relative in contents.archives] if contents.files else []
                 left_out += contents.left_out
                 unreadable += contents.unreadable
-            elif path.suffix.lower() in ARCHIVE_SUFFIXES:
+            elif path.suffix.lower() in ARCHIVE_SUFFIXES | TABLE_SUFFIXES:
                 archives[path] = None
             elif is_video(path):
                 videos[path] = None
@@ -204,11 +214,10 @@ def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequ
     sources: list[Source] = []
     if files or unreadable:
         sources.append(FilesSource(list(files.items()), ignored, left_out, unreadable))
-    if archives:
-        source = ArchiveSource(list(archives))
-        if not sources:
-            source.ignored, source.left_out = [*ignored, *source.ignored], left_out
-        sources += [source] if len(source) else []
+    packed = _packed_sources(list(archives))
+    if packed and not sources:
+        packed[0].ignored, packed[0].left_out = [*ignored, *packed[0].ignored], left_out
+    sources += packed
     # Two sets may have the same keys.
     sources += [ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
     stems = unique_keys([path.name for path in videos])

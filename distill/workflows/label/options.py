@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UsageError
+from distill.runtime.progress import Reporter, SilentReporter
 from distill.tasks import Task
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class LabelOptions:
     store: Path | None = None
     offline: bool = False
     frame_stride: int = 1
+    dedupe: bool = False
     limit: int | None = None
     shard_size: int = 64
     previews: int = 24
@@ -44,8 +46,10 @@ class LabelOptions:
     permute_legend: bool = True
     fuse: bool = False
 
-    def job(self, *, calibrate: bool = False) -> Job:
+    def job(self, reporter: Reporter | None = None, *, calibrate: bool = False) -> Job:
         """Build the job; `calibrate` scores all labels, and uses no earlier calibration.
+
+        Near-duplicates are looked for here if the options say so; the reporter shows the progress.
 
         Raises:
             UsageError: The teacher is unknown, its config is wrong, or the calibration cannot be read.
@@ -58,7 +62,7 @@ class LabelOptions:
         config, folder = load_teacher(
             self.teacher, answers=self.answers, overrides=self.overrides, classes=self.classes
         )
-        return Job(
+        job = Job(
             out=self.out,
             config=config,
             folder=folder,
@@ -81,6 +85,7 @@ class LabelOptions:
             store=self.store or (self.out.parent / "answers" if stores_answers(config) else None),
             offline=self.offline,
         )
+        return _leave_out_copies(job, reporter or SilentReporter()) if self.dedupe else job
 
     def find_calibration(self, *, write: bool = False) -> Path | None:
         """Calibration file of the teacher: the given one, or next to its config file; None: there is none.
@@ -96,6 +101,19 @@ class LabelOptions:
             return None
         path = calibration_path(Path(self.teacher))
         return path if write or path.is_file() else None
+
+
+def _leave_out_copies(job: Job, reporter: Reporter) -> Job:
+    """The job without near-duplicates, which the reporter counts and names."""
+    from distill.teachers.labeling.near_copies import without_copies
+
+    with reporter.progress("compare photos", len(job.source)) as progress:
+        job, copies = without_copies(job, progress.advance)
+    if copies:
+        shown = ", ".join(f"{name} (like {kept})" for name, kept in list(copies.items())[:3])
+        more = f" and {len(copies) - 3} more" if len(copies) > 3 else ""
+        reporter.info(f"leaving out {len(copies)} near-duplicates: {shown}{more}")
+    return job
 
 
 def read_quality_filter(

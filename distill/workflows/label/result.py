@@ -64,6 +64,7 @@ class LabelResult:
         low_quality: Labels with the lowest scores, worst first.
         ignored: Files that are not images.
         left_out: Results of earlier runs, and folders of storage systems and recycle bins, among the photos.
+        near_duplicates: Photos that were left out because they look like another one.
         changed: What had changed since an earlier run, one sentence for each shard that was labeled again.
         shards: Number of shards written.
         cost_usd: Cost of all answers, stored ones included.
@@ -90,6 +91,7 @@ class LabelResult:
     low_quality: tuple[Row, ...]
     ignored: tuple[str, ...]
     left_out: tuple[str, ...]
+    near_duplicates: tuple[str, ...]
     changed: tuple[str, ...]
     shards: int
     cost_usd: float
@@ -182,6 +184,7 @@ def summarize(
         low_quality=tuple(lowest_quality(row for stats in all_stats for row in stats.low_quality)),
         ignored=tuple(job.source.ignored),
         left_out=tuple(job.source.left_out),
+        near_duplicates=tuple(sorted(job.copies)),
         changed=tuple(changes.values()),
         shards=sum(stats.shard is not None for stats in all_stats),
         cost_usd=round(sum(stats.cost_usd for stats in all_stats), 4),

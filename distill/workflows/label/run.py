@@ -63,6 +63,7 @@ def label(
     full_weight_above: Threshold | None = None,
     calibration: StrPath | None = None,
     frame_stride: int = 1,
+    dedupe: bool = False,
     limit: int | None = None,
     shard_size: int = 64,
     workers: int = 0,
@@ -102,6 +103,7 @@ def label(
         full_weight_above: Reduce the weight of labels that score lower, in proportion.
         calibration: File that converts scores to expected errors; next to the config file unless given.
         frame_stride: Label every n-th frame of a video.
+        dedupe: Leave out photos that look like an earlier one.
         limit: Stop after this many photos.
         shard_size: Photos per shard.
         workers: Processes; 0: chosen by the kind of teacher.
@@ -132,6 +134,7 @@ def label(
         store=to_path(store),
         offline=offline,
         frame_stride=frame_stride,
+        dedupe=dedupe,
         limit=limit,
         shard_size=shard_size,
         previews=previews,
@@ -146,7 +149,7 @@ def label(
     )
     budget = Budget(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
     return run_label(
-        options.job(),
+        options.job(reporter),
         reporter,
         workers=workers,
         job_index=job_index,
