@@ -147,7 +147,7 @@ def measure_faults(number: int, folder: Path) -> Table:
     rng, rows = random.Random(0), []
     for kind in KINDS:
         counts = Counter[str]()
-        for _ in range(number if kind is flip else max(1, number // 5)):
+        for _ in range(number if kind is flip else max(1, number // 10)):
             damaged, out = folder / "damaged", folder / "out"
             shutil.copytree(whole, damaged)
             name, at = kind(damaged, rng)

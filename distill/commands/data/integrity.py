@@ -43,7 +43,11 @@ def verify(
         raise typer.Exit(1)
 
 
-def seal(folder: ShardFolder, as_json: AsJson = False) -> None:
+def seal(
+    folder: ShardFolder,
+    plan: Annotated[bool, typer.Option("--plan", help="Count the finished shards; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Make a stopped or running labeling job a set that can be trained on.
 
     The finished shards get a manifest. The job can continue afterwards; its final bytes are those of an uninterrupted
@@ -54,4 +58,4 @@ def seal(folder: ShardFolder, as_json: AsJson = False) -> None:
     """
     from distill.workflows.data import seal as seal_job
 
-    Console(as_json=as_json).result(seal_job(folder))
+    Console(as_json=as_json).result(seal_job(folder, plan=plan))

@@ -54,10 +54,14 @@ def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None
     return manifest, done
 
 
-def seal_shards(out: Path) -> Sealed:
+def seal_shards(out: Path, *, plan_only: bool = False) -> Sealed:
     """Write ``dataset.json`` over the shards that are finished now; the job may run or continue later.
 
     A set that states these shards already stays as it is. Does not need the photos or the teacher.
+
+    Args:
+        out: Folder of the job.
+        plan_only: Write nothing.
 
     Raises:
         UsageError: The folder has no labeling job of this version of distill.
@@ -76,7 +80,7 @@ def seal_shards(out: Path) -> Sealed:
             return Sealed(None, len(done), len(plan.shards))
         if (out / MANIFEST).is_file() and _states(out, manifest):
             manifest = read_manifest(out)
-        else:
+        elif not plan_only:
             _publish(out, manifest)
     return Sealed(manifest, len(done), len(plan.shards))
 

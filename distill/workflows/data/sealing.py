@@ -18,6 +18,7 @@ class SealResult:
         planned: All shards of the job.
         samples: In the finished ones.
         counts: Label maps by task.
+        planned_only: Whether nothing was written.
     """
 
     folder: Path
@@ -25,6 +26,7 @@ class SealResult:
     planned: int
     samples: int
     counts: Mapping[str, int]
+    planned_only: bool = False
 
     @property
     def complete(self) -> bool:
@@ -40,6 +42,7 @@ class SealResult:
             "complete": self.complete,
             "samples": self.samples,
             "counts": dict(self.counts),
+            "planned_only": self.planned_only,
         }
 
     def to_text(self) -> str:
@@ -47,11 +50,12 @@ class SealResult:
         maps = ", ".join(f"{count} {task}" for task, count in self.counts.items())
         if not self.samples:
             return f"{self.folder}: no finished shard has a sample yet ({self.shards} of {self.planned} are done)"
-        text = f"{self.folder}: a set of {self.samples} samples ({maps}) in {self.shards} of {self.planned} shards"
+        would_be = "would be a set" if self.planned_only else "a set"
+        text = f"{self.folder}: {would_be} of {self.samples} samples ({maps}) in {self.shards} of {self.planned} shards"
         return text if self.complete else f"{text}; distill label, run again, completes it"
 
 
-def seal(folder: str | Path) -> SealResult:
+def seal(folder: str | Path, *, plan: bool = False) -> SealResult:
     """Make the finished shards of a labeling job a set that can be trained on.
 
     The job may be stopped, killed or running. When it continues, its final bytes are those of an uninterrupted run;
@@ -59,6 +63,7 @@ def seal(folder: str | Path) -> SealResult:
 
     Args:
         folder: The ``--out`` of the job.
+        plan: Count the finished shards, and write nothing.
 
     Returns:
         Number of finished shards and samples.
@@ -73,6 +78,6 @@ def seal(folder: str | Path) -> SealResult:
     """
     from distill.teachers.labeling.dataset_manifest import seal_shards
 
-    sealed = seal_shards(Path(folder))
+    sealed = seal_shards(Path(folder), plan_only=plan)
     samples, counts = (sealed.manifest.samples, sealed.manifest.counts) if sealed.manifest else (0, {})
-    return SealResult(Path(folder), sealed.done, sealed.planned, samples, counts)
+    return SealResult(Path(folder), sealed.done, sealed.planned, samples, counts, plan)

@@ -129,6 +129,9 @@ def test_a_damaged_manifest_is_written_again(whole: Path, tmp_path: Path) -> Non
 
     out = shutil.copytree(whole, tmp_path / "out")
     (out / "dataset.json").write_text("{")
+    planned = distill.data.seal(out, plan=True)
+    assert planned.samples == SCENES and "would be a set" in planned.to_text()
+    assert (out / "dataset.json").read_text() == "{"
     distill.data.seal(out)
     assert contents(out) == contents(whole)
 
