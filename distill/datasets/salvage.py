@@ -10,8 +10,9 @@ from pathlib import Path
 
 from distill.datasets.dataset_card import write_card
 from distill.datasets.listing import job_classes
+from distill.datasets.manifest_builder import ManifestBuilder
 from distill.datasets.verification import Verification
-from distill.datasets.writer import ManifestBuilder, check_out, remove_stale_parts, write_errors
+from distill.datasets.writer import check_out, remove_stale_parts, write_errors
 from distill.errors import DistillError
 from distill.runtime.progress import Reporter
 from distill.shards import MANIFEST, Sample, ShardEntry, write_manifest, write_shard

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from distill.datasets.new_sample import new_sample
+from distill.datasets.formats.new_sample import new_sample
 from distill.datasets.shard_set import ShardSet, open
 from distill.datasets.writer import ShardSetWriter
 from distill.images import Photo, encode_jpeg, read_photo

@@ -47,7 +47,7 @@ def test_instances_behind_others_are_named(folder: Path) -> None:
 
 
 def test_a_map_that_is_coarser_than_its_photo(tmp_path: Path) -> None:
-    from distill.datasets.new_sample import new_sample
+    from distill.datasets.formats.new_sample import new_sample
     from tests.builders.label_sets import label
 
     depth = label(Task.DEPTH, 1, size_hw=(18, 24))

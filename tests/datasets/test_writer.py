@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from distill.datasets.manifest_builder import ManifestBuilder
 from distill.datasets.shard_set import open
-from distill.datasets.writer import ManifestBuilder, ShardSetWriter
+from distill.datasets.writer import ShardSetWriter
 from distill.errors import DistillError, UsageError
 from distill.shards import Manifest, verify
 from distill.tasks import DepthKind, Task

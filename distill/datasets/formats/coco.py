@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from distill.datasets.formats.base import (
-    IMAGES,
-    ImportedSet,
-    Options,
-    count,
-    inside,
-    label_at,
-    labeled_samples,
-    load_photo,
-    read_annotations,
-    sample_keys,
-    write_photo,
-)
-from distill.datasets.formats.masks import bounding_box, check_count, instance_label, polygon_mask
+from distill.datasets.formats.base import IMAGES, ImportedSet, Options, count, label_at, labeled_samples, write_photo
+from distill.datasets.formats.json_lists import JsonLists
+from distill.datasets.formats.masks import bounding_box, check_count, decode_segmentation, instance_label
+from distill.datasets.formats.reading import inside, load_photo, read_annotations, sample_keys
 from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.images.file_format import check_pixel_count
 from distill.labels import Label
 from distill.labels.instance_layers import mask_of
-from distill.labels.run_lengths import decode_rle, encode_rle
+from distill.labels.run_lengths import encode_rle
 from distill.shards import Sample
 from distill.tasks import Task
 
@@ -86,49 +73,6 @@ class CocoInstances:
 def mask_entry(mask: Bool[ndarray, "h w"]) -> dict[str, Any]:
     """``segmentation``, ``area`` and ``bbox`` of a mask."""
     return {"segmentation": encode_rle(mask), "area": int(np.count_nonzero(mask)), "bbox": bounding_box(mask)}
-
-
-class JsonLists:
-    """Writes a JSON object of lists row by row: each list is a file until the end.
-
-    Args:
-        path: The JSON file.
-        names: Keys of the lists.
-    """
-
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self._path, self._names = path, names
-        self._files: dict[str, BinaryIO] = {}
-
-    def __enter__(self) -> JsonLists:
-        self._files = {name: (self._part(name)).open("w+b") for name in self._names}
-        return self
-
-    def _part(self, name: str) -> Path:
-        return self._path.with_name(f".{self._path.name}.{name}")
-
-    def add(self, name: str, row: Mapping[str, Any]) -> None:
-        """Append a row to a list."""
-        file = self._files[name]
-        file.write((",\n" if file.tell() else "").encode() + json.dumps(row, ensure_ascii=False).encode())
-
-    def finish(self, values: Mapping[str, Any]) -> None:
-        """Write the file: first these values, then the lists."""
-        with self._path.open("wb") as file:
-            file.write(json.dumps(values, ensure_ascii=False).encode()[:-1])
-            for number, name in enumerate(self._names):
-                file.write(f'{", " if values or number else ""}"{name}": [\n'.encode())
-                part = self._files[name]
-                part.seek(0)
-                while block := part.read(1 << 20):
-                    file.write(block)
-                file.write(b"\n]")
-            file.write(b"}\n")
-
-    def __exit__(self, *error: object) -> None:
-        for name, file in self._files.items():
-            file.close()
-            self._part(name).unlink(missing_ok=True)
 
 
 # Reading
@@ -257,44 +201,3 @@ def _label(
         number = len(masks) + 1
         masks[number], names[number] = mask, categories[row["category_id"]]
     return instance_label(masks, names, size_hw, classes, ignore)
-
-
-def decode_segmentation(values: Any, size_hw: tuple[int, int], where: str) -> Bool[ndarray, "h w"]:
-    """Mask of a ``segmentation``: polygons, run lengths as numbers, or as text.
-
-    Raises:
-        DistillError: It is none of these, or damaged.
-    """
-    try:
-        if isinstance(values, list) and values:
-            mask = np.zeros(size_hw, bool)
-            for polygon in values:
-                points = np.array(polygon, np.float64)
-                if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
-                    raise ValueError("a polygon needs three or more points x, y")
-                # Points far outside would take memory for nothing.
-                limit = 4 * max(size_hw)
-                if np.abs(points).max() > limit:
-                    raise ValueError(f"a polygon reaches {np.abs(points).max():.0f} px")
-                mask |= polygon_mask(points.reshape(-1, 2), size_hw)
-            return mask
-        if isinstance(values, dict):
-            height, width = values["size"]
-            if (height, width) != size_hw:
-                raise ValueError(f"run lengths of {width}x{height} px, and the photo has {size_hw[1]}x{size_hw[0]}")
-            check_pixel_count((width, height), where)
-            counts = values["counts"]
-            return decode_rle(values) if isinstance(counts, str) else _from_numbers(counts, size_hw)
-        raise ValueError("neither polygons nor run lengths")
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-        raise DistillError(f"{where}: the segmentation is wrong: {error}", hint="export it again") from error
-
-
-def _from_numbers(counts: list[int], size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
-    lengths = np.array(counts)
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
-        raise ValueError("run lengths must be whole numbers")
-    if int(lengths.sum()) != math.prod(size_hw):
-        raise ValueError(f"run lengths of {int(lengths.sum())} pixels")
-    mask: ndarray = np.repeat(np.arange(lengths.size) % 2 == 1, lengths).reshape(size_hw[::-1]).T
-    return mask

@@ -16,24 +16,12 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from distill.datasets.formats.base import (
-    IMAGES,
-    MAX_ANNOTATION_BYTES,
-    ImportedSet,
-    Options,
-    count,
-    inside,
-    label_at,
-    labeled_samples,
-    load_photo,
-    read_bytes,
-    sample_keys,
-    write_photo,
-)
+from distill.datasets.formats.base import IMAGES, ImportedSet, Options, count, label_at, labeled_samples, write_photo
 from distill.datasets.formats.masks import bounding_box, check_count, instance_label, polygon_mask
+from distill.datasets.formats.reading import MAX_ANNOTATION_BYTES, inside, load_photo, read_bytes, sample_keys
 from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError, UsageError
-from distill.files import read_file
+from distill.files import MAX_FILE_BYTES
 from distill.images import Photo, read_photo
 from distill.labels import Label
 from distill.labels.instance_layers import mask_of
@@ -41,7 +29,6 @@ from distill.shards import Sample
 from distill.tasks import Task
 
 _FILE, _ARCHIVE = "annotations.xml", "cvat.zip"
-_MAX_MEMBER_BYTES = 512 * 1024 * 1024
 
 
 class Cvat:
@@ -82,10 +69,9 @@ class Cvat:
         """Open ``annotations.xml``, its folder, or a zip of both."""
         source = _open_source(path, options)
         root = _parse(source.annotations, source.name)
-        names = [text.strip() for element in root.iterfind("meta//label/name") if (text := element.text or "").strip()]
-        shapes = [shape.get("label", "") for image in root.iterfind("image") for shape in image]
-        classes = tuple(dict.fromkeys([*names, *filter(None, shapes)]))
-        images = list(root.iterfind("image"))
+        images, names = root.findall("image"), [element.text or "" for element in root.iterfind("meta//label/name")]
+        shapes = [shape.get("label", "") for image in images for shape in image]
+        classes = tuple(dict.fromkeys(filter(None, [*names, *shapes])))
         if not images:
             raise UsageError(
                 f"{source.name}: has no images", hint="export the task as CVAT for images 1.1, with images"
@@ -160,7 +146,7 @@ class _Source:
 
     def __init__(self, annotations: Path, images: Path) -> None:
         self.name, self._images = str(annotations), images
-        self.annotations = _limited(annotations)
+        self.annotations = read_bytes(annotations, MAX_ANNOTATION_BYTES)
 
     def photo(self, name: str, key: str, where: str) -> Photo:
         """The photo of an image element."""
@@ -194,13 +180,10 @@ class _Archive(_Source):
 
     def photo(self, name: str, key: str, where: str) -> Photo:
         """The photo of an image element: members have folders in front of the name."""
-        for candidate in (f"{IMAGES}/{name}", name):
-            if candidate in self._members:
-                return read_photo(self._read(candidate, _MAX_MEMBER_BYTES), key=key, name=name)
-        found = [member for member in self._members if member.endswith(f"/{name}")]
-        if len(found) != 1:
-            raise DistillError(f"{where}: is not in the zip", hint="export the task with its images")
-        return read_photo(self._read(found[0], _MAX_MEMBER_BYTES), key=key, name=name)
+        found = [member for member in self._members if f"/{member}".endswith(f"/{name}")]
+        if len(found) == 1:
+            return read_photo(self._read(found[0], MAX_FILE_BYTES), key=key, name=name)
+        raise DistillError(f"{where}: is not once in the zip", hint="export the task with its images")
 
 
 def _open_source(path: Path, options: Options) -> _Source:
@@ -211,13 +194,6 @@ def _open_source(path: Path, options: Options) -> _Source:
     if not file.is_file():
         raise UsageError(f"{path}: has no {_FILE}", hint="give the zip of CVAT for images 1.1, or its unpacked folder")
     return _Source(file, options.images or file.parent / IMAGES)
-
-
-def _limited(path: Path) -> bytes:
-    try:
-        return read_file(path, MAX_ANNOTATION_BYTES)
-    except OSError:
-        return read_bytes(path)
 
 
 def _parse(data: bytes, name: str) -> ElementTree.Element:

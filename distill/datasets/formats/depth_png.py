@@ -13,18 +13,14 @@ from distill.datasets.formats.base import (
     IMAGES,
     ImportedSet,
     Options,
-    certain,
     count,
     label_at,
     labeled_samples,
-    load_photo,
-    photo_files,
-    read_bytes,
-    sample_keys,
     write_map,
     write_photo,
 )
 from distill.datasets.formats.indexed import pair_maps, photos_root
+from distill.datasets.formats.reading import certain, load_photo, photo_files, read_bytes, sample_keys
 from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map

@@ -11,17 +11,12 @@ from distill.datasets.formats.base import (
     IMAGES,
     ImportedSet,
     Options,
-    certain,
     label_at,
     labeled_samples,
-    load_photo,
-    photo_files,
-    read_bytes,
-    read_names,
-    sample_keys,
     write_palette_map,
     write_photo,
 )
+from distill.datasets.formats.reading import certain, load_photo, photo_files, read_bytes, read_names, sample_keys
 from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,8 +12,10 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from distill.errors import DistillError
+from distill.images.file_format import check_pixel_count
 from distill.labels import Label
 from distill.labels.instance_layers import stack_masks
+from distill.labels.run_lengths import decode_rle
 from distill.tasks import IGNORE_INSTANCE, Task
 
 MAX_INSTANCES = 10_000
@@ -136,3 +140,44 @@ def check_count(count: int, where: str) -> None:
     """
     if count > MAX_INSTANCES:
         raise DistillError(f"{where}: {count} instances in one photo, over the limit of {MAX_INSTANCES}")
+
+
+def decode_segmentation(values: Any, size_hw: tuple[int, int], where: str) -> Bool[ndarray, "h w"]:
+    """Mask of a ``segmentation``: polygons, run lengths as numbers, or as text.
+
+    Raises:
+        DistillError: It is none of these, or damaged.
+    """
+    try:
+        if isinstance(values, list) and values:
+            mask = np.zeros(size_hw, bool)
+            for polygon in values:
+                points = np.array(polygon, np.float64)
+                if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+                    raise ValueError("a polygon needs three or more points x, y")
+                # Points far outside would take memory for nothing.
+                limit = 4 * max(size_hw)
+                if np.abs(points).max() > limit:
+                    raise ValueError(f"a polygon reaches {np.abs(points).max():.0f} px")
+                mask |= polygon_mask(points.reshape(-1, 2), size_hw)
+            return mask
+        if isinstance(values, dict):
+            height, width = values["size"]
+            if (height, width) != size_hw:
+                raise ValueError(f"run lengths of {width}x{height} px, and the photo has {size_hw[1]}x{size_hw[0]}")
+            check_pixel_count((width, height), where)
+            counts = values["counts"]
+            return decode_rle(values) if isinstance(counts, str) else _from_numbers(counts, size_hw)
+        raise ValueError("neither polygons nor run lengths")
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise DistillError(f"{where}: the segmentation is wrong: {error}", hint="export it again") from error
+
+
+def _from_numbers(counts: list[int], size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
+    lengths = np.array(counts)
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
+        raise ValueError("run lengths must be whole numbers")
+    if int(lengths.sum()) != math.prod(size_hw):
+        raise ValueError(f"run lengths of {int(lengths.sum())} pixels")
+    mask: ndarray = np.repeat(np.arange(lengths.size) % 2 == 1, lengths).reshape(size_hw[::-1]).T
+    return mask

@@ -18,26 +18,23 @@ from distill.datasets.formats.base import (
     IMAGES,
     ImportedSet,
     Options,
-    certain,
     count,
-    inside,
     label_at,
     labeled_samples,
-    read_bytes,
-    sample_keys,
     write_map,
     write_photo,
 )
 from distill.datasets.formats.coco import (
     ANNOTATIONS,
-    JsonLists,
     find_annotations,
     find_images,
     open_listed_photo,
     read_categories,
     read_tables,
 )
+from distill.datasets.formats.json_lists import JsonLists
 from distill.datasets.formats.masks import bounding_box, check_count
+from distill.datasets.formats.reading import certain, inside, read_bytes, sample_keys
 from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError
 from distill.images import decode_map

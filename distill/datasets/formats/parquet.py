@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from distill.datasets.formats.base import ImportedSet, Options, read_annotations
+from distill.datasets.formats.base import ImportedSet, Options
+from distill.datasets.formats.reading import read_annotations
 from distill.datasets.operations.copying import read_whole
 from distill.datasets.operations.sample_edits import task_files
 from distill.datasets.shard_set import ShardSet

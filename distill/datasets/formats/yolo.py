@@ -21,16 +21,13 @@ from distill.datasets.formats.base import (
     count,
     label_at,
     labeled_samples,
-    load_photo,
-    photo_files,
-    read_bytes,
-    sample_keys,
     write_map,
     write_photo,
 )
 from distill.datasets.formats.depth_png import depth_levels, read_depth
 from distill.datasets.formats.indexed import pair_maps, photos_root, semantic_map
 from distill.datasets.formats.masks import check_count, fill, instance_label, join_outlines, outline
+from distill.datasets.formats.reading import inside, load_photo, photo_files, read_bytes, sample_keys
 from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
@@ -104,7 +101,7 @@ class YoloSemantic:
             values,
             Task.SEMANTIC,
             options,
-            lambda photos: _pair_folder(photos, masks),
+            lambda photos: pair_maps(photos, inside(photos_root(photos).parent, masks, str(root / DATA))),
             lambda png, photo: semantic_map(png, classes, photo.size_hw),
             classes=classes,
         )
@@ -138,7 +135,7 @@ class YoloDepth:
             values,
             Task.DEPTH,
             options,
-            lambda photos: _pair_folder(photos, DEPTH),
+            lambda photos: pair_maps(photos, photos_root(photos).parent / DEPTH),
             lambda png, photo: read_depth(png, float(scale), photo.size_hw),
         )
 
@@ -211,10 +208,6 @@ def _read(
     if len({str(values[name]) for name in splits}) > 1:
         notes.append(f"{', '.join(splits)} become one set; the names of the samples begin with their folder")
     return ImportedSet(samples(), len(found), (task,), tuple(classes), tuple(instance_classes), notes)
-
-
-def _pair_folder(photos: Mapping[str, Path], name: str) -> tuple[dict[str, Path], list[str]]:
-    return pair_maps(photos, photos_root(photos).parent / name)
 
 
 def _pair_texts(photos: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:

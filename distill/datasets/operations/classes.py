@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from distill.config import read_yaml
+from distill.datasets.operations.conditions import nearest
 from distill.datasets.operations.copying import OperationResult, read_whole
-from distill.datasets.operations.expression import nearest
 from distill.datasets.operations.fields import all_class_names
 from distill.datasets.operations.sample_edits import with_files
 from distill.datasets.shard_set import open

@@ -7,44 +7,25 @@ comparison with a value that a sample does not have is unknown, and so is its ``
 from __future__ import annotations
 
 import ast
-import difflib
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from distill.datasets.operations.conditions import (
+    DESCRIPTIONS,
+    Condition,
+    Field,
+    Kind,
+    Value,
+    all_of,
+    nearest,
+    negated_if,
+)
 from distill.errors import UsageError
 
 MAX_LENGTH = 2000
 _MAX_NODES, _MAX_DEPTH = 400, 25
-
-Kind = Literal["number", "text", "choice", "names"]
-Value = Callable[[Any], Any]
-Condition = Callable[[Any], bool | None]
-"""True, False, or None where it is unknown."""
-_DESCRIPTIONS: Mapping[Kind, str] = {
-    "number": "a number",
-    "text": "a text",
-    "choice": "one of several names",
-    "names": "a list of names",
-}
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of the expression.
-
-    Attributes:
-        kind: Of its values.
-        read: Its value for a sample; None where the sample has none.
-        choices: Names that can occur; empty: any.
-        spelling: Brings a name into the form of `choices`.
-    """
-
-    kind: Kind
-    read: Value
-    choices: Collection[str] = ()
-    spelling: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -105,17 +86,17 @@ class _Parser:
     def condition(self, node: ast.expr) -> Condition:
         """A node that is true, false or unknown."""
         if isinstance(node, ast.BoolOp):
-            return _all_of([self.condition(part) for part in node.values], stop=isinstance(node.op, ast.Or))
+            return all_of([self.condition(part) for part in node.values], stop=isinstance(node.op, ast.Or))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             inner = self.condition(node.operand)
             return lambda sample: None if (found := inner(sample)) is None else not found
         if isinstance(node, ast.Compare):
             operands = [node.left, *node.comparators]
             pairs = zip(operands, node.ops, operands[1:], strict=False)
-            return _all_of([self._comparison(left, op, right) for left, op, right in pairs], stop=False)
+            return all_of([self._comparison(left, op, right) for left, op, right in pairs], stop=False)
         if (name := self._field_name(node)) is not None:
             field = self._field(name)
-            raise self._error(f"{name} is {_DESCRIPTIONS[field.kind]} and no condition", "compare it with a value")
+            raise self._error(f"{name} is {DESCRIPTIONS[field.kind]} and no condition", "compare it with a value")
         raise self._error(f"{_source(node)} is no condition", "use comparisons, and, or, not")
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Condition:
@@ -123,7 +104,7 @@ class _Parser:
         if names == (None, None):
             raise self._error(f"{_source(left)} and {_source(right)} are no fields", f"the fields are {self._known()}")
         if isinstance(op, ast.In | ast.NotIn):
-            return _negated_if(isinstance(op, ast.NotIn), self._membership(left, right))
+            return negated_if(isinstance(op, ast.NotIn), self._membership(left, right))
         for one, other in ((left, right), (right, left)):
             name = self._field_name(one)
             if name is not None and isinstance(other, ast.Constant) and other.value is None:
@@ -144,8 +125,8 @@ class _Parser:
             raise self._error("a list of names is compared with in", "write 'car' in classes")
         if len(kinds - {"text", "choice"}) + bool(kinds & {"text", "choice"}) > 1:
             raise self._error(
-                f"{_source(left)} is {_DESCRIPTIONS[self._kind(left)]} and {_source(right)} is "
-                f"{_DESCRIPTIONS[self._kind(right)]}",
+                f"{_source(left)} is {DESCRIPTIONS[self._kind(left)]} and {_source(right)} is "
+                f"{DESCRIPTIONS[self._kind(right)]}",
                 "compare numbers with numbers, and texts with texts",
             )
         if "choice" in kinds and not isinstance(op, ast.Eq | ast.NotEq):
@@ -160,7 +141,7 @@ class _Parser:
     def _membership(self, left: ast.expr, right: ast.expr) -> Condition:
         if isinstance(right, ast.List | ast.Tuple | ast.Set):
             parts = [self._comparison(left, ast.Eq(), element) for element in right.elts]
-            return _all_of(parts, stop=True)
+            return all_of(parts, stop=True)
         name = self._field_name(right)
         field = self._field(name) if name is not None else None
         if field is None or field.kind not in ("names", "text"):
@@ -232,34 +213,6 @@ _OPERATORS: Mapping[type[ast.cmpop], Callable[..., bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Hint that names the most similar known names, or all of them."""
-    listed = list(known)
-    near = difflib.get_close_matches(name, listed, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(listed[:40])}"
-
-
-def _all_of(parts: list[Condition], *, stop: bool) -> Condition:
-    """``and`` (stop at False) or ``or`` (stop at True) with unknown values."""
-
-    def evaluate(sample: Any) -> bool | None:
-        unknown = False
-        for part in parts:
-            found = part(sample)
-            if found is stop:
-                return stop
-            unknown = unknown or found is None
-        return None if unknown else not stop
-
-    return evaluate
-
-
-def _negated_if(negated: bool, condition: Condition) -> Condition:
-    if not negated:
-        return condition
-    return lambda sample: None if (found := condition(sample)) is None else not found
 
 
 def _constant(node: ast.expr) -> str | float | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.operations.conditions import Field
 from distill.datasets.operations.copying import check_whole
-from distill.datasets.operations.expression import Field
 from distill.datasets.shard_set import SampleInfo, ShardSet
 from distill.labels import Label
 from distill.licenses import LicenseClass, license_class

@@ -183,7 +183,7 @@ def _assign(groups: Sequence[str], fractions: Sequence[float], times: Sequence[f
 
 def _fill_empty(parts: list[int], count: int) -> None:
     """Give each empty part the nearest group, so that the parts stay in order and each has one."""
-    for part in range(count):  # from the front: room for the parts before
+    for part in range(count):  # from the front: no part is skipped
         parts[part] = min(parts[part], part) if part < len(parts) else part
     for index in range(1, len(parts)):
         parts[index] = max(parts[index], parts[index - 1])

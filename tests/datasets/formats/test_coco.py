@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.datasets.formats.coco import decode_segmentation
 from distill.datasets.formats.convert import import_
+from distill.datasets.formats.masks import decode_segmentation
 from distill.datasets.shard_set import open
 from distill.errors import DistillError, UsageError
 from distill.labels.run_lengths import encode_rle

@@ -131,7 +131,7 @@ def test_photos_that_exif_data_rotates_are_stored_upright(tmp_path: Path) -> Non
 
 
 def test_a_coarse_map_is_stored_at_the_size_of_the_photo(tmp_path: Path) -> None:
-    from distill.datasets.new_sample import new_sample
+    from distill.datasets.formats.new_sample import new_sample
     from distill.labels.conversions import resample_nearest
     from tests.builders.label_sets import SIZE_HW, label
 

@@ -74,7 +74,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb"><!ENTITY c "&b;&b;&b;&b;">]>'
             "do not fill its box",
         ),
         (annotations('<image id="0" name="a.jpg" width="9" height="9"></image>'), "state 9x9"),
-        (annotations('<image id="0" name="b.jpg" width="48" height="36"></image>'), "is not in the zip"),
+        (annotations('<image id="0" name="b.jpg" width="48" height="36"></image>'), "is not once in the zip"),
     ],
 )
 def test_damage_names_the_entry(xml: str, message: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.datasets.new_sample import new_sample
+from distill.datasets.formats.new_sample import new_sample
 from distill.datasets.operations.classes import relabel_classes
 from distill.datasets.shard_set import open
 from distill.errors import UsageError

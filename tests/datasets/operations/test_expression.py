@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from distill.datasets.operations.expression import Field, parse
+from distill.datasets.operations.conditions import Field
+from distill.datasets.operations.expression import parse
 from distill.errors import UsageError
 
 FIELDS = {
