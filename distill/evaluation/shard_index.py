@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.errors import DistillError
-from distill.shards import Sample, iter_sample_files, read_manifest
+from distill.shards import Sample, iter_sample_files, length_fault, read_manifest
 
 
 @dataclass(slots=True)
@@ -23,14 +23,18 @@ class ShardIndex:
 
     Attributes:
         matched_by_key: Number of samples found by key alone, with other photo bytes.
-        read_errors: Shards that could not be read to their end, one sentence each.
+        read_errors: Shards that could not be read to their end, or were changed, one sentence each.
     """
 
     def __init__(self, folder: Path) -> None:
         self._locations: dict[str, _SampleLocation] = {}
         self.read_errors: list[str] = []
         for shard in read_manifest(folder).shards:
-            self._index(folder / shard.name)
+            fault = length_fault(folder, shard)
+            if fault:
+                self.read_errors.append(f"{folder / shard.name}: {fault}")
+            else:
+                self._index(folder / shard.name)
         self._keys_by_photo: dict[str, str] | None = None
         self.matched_by_key = 0
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from distill.errors import DistillError, UsageError, describe_error
 from distill.files import parse_json
-from distill.students.data.bad_samples import BadSample
 from distill.students.model.student import Student
 from distill.students.tasks.base import ConstantComparison
 from distill.students.training.module import StudentModule
@@ -232,7 +231,7 @@ def _callback_states(callbacks: _Callbacks) -> dict[str, Any]:
             if compared is None
             else {task: ConstantComparison(**dict(one)) for task, one in compared.items() if task in set(Task)},
         },
-        "BadSampleCallback": {"bad_samples": [BadSample(**dict(one)) for one in bad_samples]},
+        "BadSampleCallback": {"bad_samples": [dict(one) for one in bad_samples]},
     }
     if callbacks.EMACallback is not None:
         states["EMACallback"] = dict(callbacks.EMACallback)
