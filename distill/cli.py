@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -52,14 +55,35 @@ class _LazyCommands(TyperGroup):
         function = getattr(module, cmd_name)
         if isinstance(function, typer.Typer):  # a verb with sub-commands
             function.info.help = VERBS[cmd_name]
+            for command_info in function.registered_commands:
+                if command_info.callback is not None:
+                    command_info.callback = _without_addresses(command_info.callback)
             group = typer.main.get_command(function)
             group.name = cmd_name
             return group
         app = typer.Typer(add_completion=False)
-        app.command(name=cmd_name, help=VERBS[cmd_name] + _details(function), context_settings=_CONTEXT)(function)
+        app.command(name=cmd_name, help=VERBS[cmd_name] + _details(function), context_settings=_CONTEXT)(
+            _without_addresses(function)
+        )
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command
+
+
+def _without_addresses(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a verb, whose paths are checked first: none is the address of another machine."""
+
+    @functools.wraps(function)
+    def run(**options: Any) -> Any:
+        from distill.workflows.arguments import to_path
+
+        for value in options.values():
+            for path in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(path, Path):
+                    to_path(path)
+        return function(**options)
+
+    return run
 
 
 def _details(function: Any) -> str:

@@ -57,5 +57,6 @@ def test_harmless_addresses_stay(text: str) -> None:
 
 def test_the_host_of_a_stream_stays() -> None:
     text = "camera RTSP://admin:pw@10.0.0.2:554/live and udp://h:1?x=2: lost"
-    assert hide_secrets(text) == "camera rtsp://10.0.0.2:554/... and udp://h:1/... lost"
+    assert hide_secrets(text) == "camera rtsp://10.0.0.2:554/... and udp://h:1/...: lost"
+    assert hide_secrets(hide_secrets(text)) == hide_secrets(text)
     assert hide_secrets("https://u:p@host/a?b=1&key=2") == "https://host/a?b=1&key=..."

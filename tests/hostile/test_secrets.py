@@ -202,7 +202,7 @@ def test_no_verb_shows_or_stores_a_variable(
     for words in (
         ("label", "--teacher", "synthetic", "--set", "scenes=2", "--set", "size_hw=[48,64]", "--out", "labels"),
         ("train", "--shards", shards, "--out", "run", "data.workers=0", *tiny),
-        ("evaluate", onnx_file, "--truth", shards, "--limit", 2, "--out", "evaluation"),
+        ("evaluate", onnx_file, "--truth", shards, "--task", "depth", "--limit", 2, "--out", "evaluation"),
         ("export", run_dir, "--to", "onnx", "--plan"),
         ("bench", onnx_file, "--seconds", 0.01, "--out", "bench"),
         ("predict", onnx_file, "photos", "--out", "predictions"),
