@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from distill.images import Photo
 from distill.labels import Label
+from distill.teachers.answer_frame import without_frame
 from distill.teachers.answer_reading import AnswerRejected, decode_by_prompts
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.codecs.answer_image import MIN_SIDE_PX, AnswerImage, decode_answer_image
@@ -41,6 +42,7 @@ class ParsedAnswer:
         prompt_spec: The prompt whose legend it has: its own, or another one about the photo.
         colors: That prompt with the background and the legend that were read from the image.
         notes: One sentence for everything that was decoded otherwise than the prompt says, or was assumed.
+        off_code: Fraction of the image in areas whose colors have no meaning.
     """
 
     label: Label
@@ -50,6 +52,7 @@ class ParsedAnswer:
     prompt_spec: PromptSpec
     colors: PromptSpec
     notes: tuple[str, ...] = ()
+    off_code: float = 0.0
 
 
 def parse_answer(
@@ -77,7 +80,11 @@ def parse_answer(
     best: ParsedAnswer | None = None
     refused: AnswerRejected | None = None
     try:
-        for shown, resize_mode in _regions(photo, generated, answer.prompt_spec.resize_mode, register=register):
+        regions = _regions(photo, generated, answer.prompt_spec.resize_mode, register=register)
+        unframed = without_frame(generated) if register else None
+        if unframed is not None:
+            regions.insert(0, (unframed, answer.prompt_spec.resize_mode))
+        for shown, resize_mode in regions:
             try:
                 found = _parse_region(
                     photo,
@@ -86,7 +93,7 @@ def parse_answer(
                     resize_mode,
                     all_prompts,
                     register=register,
-                    registration_cache=registration_cache,
+                    registration_cache=None if shown is unframed else registration_cache,
                 )
             except AnswerRejected as rejection:
                 refused = refused or rejection
@@ -119,7 +126,9 @@ def _parse_region(
     prompt_spec = replace(reading.prompt_spec, resize_mode=resize_mode)
     registration = _register(photo, answer, shown, prompt_spec, registration_cache) if register else IDENTITY
     notes = (*shown.notes, *reading.notes)
-    return ParsedAnswer(reading.label, shown.rgb, shown.container, registration, prompt_spec, reading.colors, notes)
+    return ParsedAnswer(
+        reading.label, shown.rgb, shown.container, registration, prompt_spec, reading.colors, notes, reading.off_code
+    )
 
 
 def _trust(parsed: ParsedAnswer) -> tuple[bool, float]:

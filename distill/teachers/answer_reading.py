@@ -14,6 +14,7 @@ from distill.tasks import TASKS
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.answer_image import AnswerImage
 from distill.teachers.codecs.flat_colors import distance
+from distill.teachers.quality.off_code import off_code_fraction
 from distill.teachers.tasks import teacher_task
 
 MIN_SHARE_VALID = 0.05
@@ -40,12 +41,21 @@ class AnswerRejected(DistillError):  # noqa: N818 - as `ContentRefused`
 
 @dataclass(frozen=True, slots=True)
 class AnswerReading:
-    """Label of an image by one prompt: ``colors`` is the prompt with what was read from the image."""
+    """Label of an image by one prompt.
+
+    Attributes:
+        label: At the image's own size.
+        prompt_spec: The prompt.
+        colors: The prompt with what was read from the image.
+        notes: What was decoded otherwise than the prompt says, or was assumed.
+        off_code: Fraction of the image in areas whose colors have no meaning (`off_code_fraction`).
+    """
 
     label: Label
     prompt_spec: PromptSpec
     colors: PromptSpec
     notes: tuple[str, ...]
+    off_code: float
 
 
 def decode_by_prompts(
@@ -109,10 +119,13 @@ def _read(generated: AnswerImage, prompt_spec: PromptSpec) -> AnswerReading:
         raise AnswerRejected(completion.reject)
     colors = completion.prompt_spec
     label = task.decode_gray16(generated.gray16, colors) if generated.gray16 is not None else None
-    label = _opaque(label or task.decode(generated.rgb, colors), generated)
+    label = label or task.decode(generated.rgb, colors)
+    # Before masking: pixels without a color are no loss.
+    off_code, remarks = off_code_fraction(label, generated.rgb), task.remarks(label)
+    label = _opaque(label, generated)
     if task.masks_background and colors.background is not None:
         label = _masked(label, distance(generated.rgb, colors.background) > BACKGROUND_TAU)
-    return AnswerReading(label, prompt_spec, colors, (*completion.notes, *task.remarks(label)))
+    return AnswerReading(label, prompt_spec, colors, (*completion.notes, *remarks), off_code)
 
 
 def _opaque(label: Label, generated: AnswerImage) -> Label:

@@ -36,6 +36,7 @@ from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble, Var
 from distill.teachers.prompts.templates import prompt_hash
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.fusion import agreement, fuse_labels, hflip_label
+from distill.teachers.quality.off_code import TOLERATED
 from distill.teachers.quality.score import describe
 from distill.teachers.quality.wrong_image import explain_wrong_image
 from distill.teachers.registration.result_cache import RegistrationCache
@@ -68,6 +69,8 @@ class _ParsedSample:
         }
         if self.parsed.colors.background is not None:
             values["background"] = list(self.parsed.colors.background)
+        if self.parsed.off_code > TOLERATED:
+            values["off_code"] = round(self.parsed.off_code, 4)
         if self.parsed.notes:
             values["notes"] = list(self.parsed.notes)
         if self.variant.sample:
@@ -212,6 +215,7 @@ class GenerativeTeacher:
             parsed.colors,
             parsed.label,
             parsed.registration,
+            off_code=parsed.off_code,
             may_be_flat=anything and teacher_task(task).can_miss_objects,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 NOISY = 2.0
@@ -23,6 +23,8 @@ _BORDER_STEP = 40
 """Change over 3x3 pixels, in any channel, of a border between two colors."""
 _NEAR_PX, _FAR_PX = 2, 7
 """Noise is measured this far from a border: blends are nearer, and JPEG's blocks end farther away."""
+_BAND_PX, _ENOUGH = 64, 4000
+"""Height of a band, and number of pixels next to borders in half of an image from which that half is enough."""
 _ROUNDS = 3
 _REACH = 2
 """Side of the filter's windows minus 1."""
@@ -31,17 +33,32 @@ _REACH = 2
 def color_noise(generated: UInt8[ndarray, "h w 3"]) -> float:
     """90th percentile of the distance to the local median, next to borders, in 8-bit units.
 
-    0 for an image without borders, and for one that is not of flat colors, such as a photo.
+    0 for an image without borders, and for one that is not of flat colors, such as a photo. Of a large image, every
+    other band is measured if that has enough borders.
     """
+    if generated.shape[0] > 4 * _BAND_PX:
+        bands = [generated[top : top + _BAND_PX] for top in range(0, generated.shape[0] - _BAND_PX, 2 * _BAND_PX)]
+        counts, is_flat = _deviations(np.concatenate(bands))
+        if not is_flat or counts.sum() > _ENOUGH:
+            return _percentile(counts) if is_flat else 0.0
+    counts, is_flat = _deviations(generated)
+    return _percentile(counts) if is_flat else 0.0
+
+
+def _deviations(generated: UInt8[ndarray, "h w 3"]) -> tuple[Float[ndarray, " 256"], bool]:
+    """(histogram of distances to the local median next to borders, whether the image is of flat colors)."""
     middle = cv2.medianBlur(generated, 5)
     border = (_steps(middle) > _BORDER_STEP).astype(np.uint8)
     near, far = _grown(border, _NEAR_PX), _grown(border, _FAR_PX)
     away = far == 0
     num_flat = np.count_nonzero(away & (_steps(generated) <= _FLAT_STEP))
-    if not away.any() or num_flat < _MIN_FLAT * np.count_nonzero(away):
-        return 0.0
+    is_flat = bool(away.any()) and num_flat >= _MIN_FLAT * np.count_nonzero(away)
     deviation = _largest(cv2.absdiff(generated, middle))
-    counts = cv2.calcHist([deviation], [0], cv2.subtract(far, near), [256], [0, 256]).ravel()
+    return cv2.calcHist([deviation], [0], cv2.subtract(far, near), [256], [0, 256]).ravel(), is_flat
+
+
+def _percentile(counts: Float[ndarray, " 256"]) -> float:
+    """90th percentile of a histogram; 0 for an empty one, and for texture."""
     total = float(counts.sum())
     noise = float(np.searchsorted(np.cumsum(counts), 0.9 * total)) if total else 0.0
     return noise if noise <= _MAX_NOISE else 0.0

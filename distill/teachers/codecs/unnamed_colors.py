@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from numpy import ndarray
 from distill.teachers.base import RGB, PromptSpec
 from distill.teachers.codecs.flat_colors import (
     BLACK,
+    MANY_PIXELS,
     MIN_SHARE,
     FlatColor,
     flat_colors,
@@ -27,10 +29,11 @@ _IN_USE = 0.02
 """A named background has at least this fraction of the pixels along the image's border ..."""
 _IN_USE_INSIDE = 0.2
 """... or this fraction of the whole image."""
+_NEARLY = 40.0
+"""A background this close (L2, of 255) to the named color is the named one."""
 _MIN_BLACK = 0.01
 """Black that no border touches is the background from this fraction of the image on."""
 _WORTH_A_NOTE = 0.01
-_MANY_PIXELS = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,13 @@ def complete_background(generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptS
 
     A named background is kept if the image has it.
     """
-    named = prompt_spec.background
-    if named is not None and (
-        fraction_along_border(generated, named) >= _IN_USE or fraction_of(generated, named) >= _IN_USE_INSIDE
-    ):
-        return Completion(prompt_spec)
-    found = possible_backgrounds(generated)
+    named, found = prompt_spec.background, possible_backgrounds(generated)
     if named is not None:
-        if len(found) != 1 or is_same(found[0], named):
+        # Generators miss the named color by some levels: by more than `TAU`, the background would be an instance.
+        if len(found) == 1 and math.dist(found[0], named) <= _NEARLY:
+            return Completion(replace(prompt_spec, background=found[0]))
+        in_use = fraction_along_border(generated, named) >= _IN_USE or fraction_of(generated, named) >= _IN_USE_INSIDE
+        if in_use or len(found) != 1:
             return Completion(prompt_spec)
         return Completion(replace(prompt_spec, background=found[0]), (_inferred(found[0], named),))
     if not found and (prompt_spec.reader == "hues" or fraction_of(generated, BLACK) >= _MIN_BLACK):
@@ -81,7 +83,7 @@ def complete_legend(generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec)
     Raises:
         UsageError: The legend gives one color to two classes.
     """
-    if generated.shape[0] * generated.shape[1] > _MANY_PIXELS:  # every fourth pixel shows the same colors
+    if generated.shape[0] * generated.shape[1] > MANY_PIXELS:
         generated = np.ascontiguousarray(generated[::2, ::2])
     legend = dict(prompt_spec.legend)
     if prompt_spec.background is not None:

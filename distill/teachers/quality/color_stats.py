@@ -21,7 +21,7 @@ _GRAY_SPREAD = 24
 """Difference of the channels up to which a color is gray; JPEG adds a little color."""
 _PATH_TAU = 22.0
 """Distance to the depth path up to which a color is on it."""
-_SAMPLE = 8000
+_SAMPLE = 5000
 """Number of pixels that are projected on the depth path."""
 _POSITIONS, _OCCURS = 64, 0.003
 """Positions on the path; one occurs if it has this fraction of the pixels."""
@@ -100,23 +100,28 @@ def measure_colors(rgb: UInt8[ndarray, "h w 3"], small: UInt8[ndarray, "h2 w2 3"
     pixels = rgb[step // 2 :: step, step // 2 :: step].reshape(-1, 3)
     cell = pixels.astype(np.int32) >> 3
     code = (cell[:, 0] << 10) + (cell[:, 1] << 5) + cell[:, 2]
-    counts = np.bincount(code, minlength=32768)
-    table, total = _table(), max(1, int(counts.sum()))
-    coarse = np.bincount(table.coarse, counts, minlength=4096)
-    mode_cells = np.where(table.coarse == coarse.argmax(), counts, 0)
-    mode = (table.color * mode_cells[:, None]).sum(axis=0) / mode_cells.sum()
-    usual = np.abs(table.color - mode).max(axis=1) <= _USUAL
-    depth, depth_run, num_depth_runs = _depths(pixels, usual[code])
+    # Of 32768 cells, a few hundred occur.
+    every, table, total = np.bincount(code, minlength=32768), _table(), max(1, len(code))
+    cells = np.flatnonzero(every)
+    counts = every[cells]
+    color, gray, group = table.color[cells], table.gray[cells], table.coarse[cells]
+    coarse = np.bincount(group, counts, minlength=4096)
+    mode_cells = np.where(group == coarse.argmax(), counts, 0)
+    mode = (color * mode_cells[:, None]).sum(axis=0) / mode_cells.sum()
+    usual = np.abs(color - mode).max(axis=1) <= _USUAL
+    is_usual = np.zeros(len(every), bool)
+    is_usual[cells] = usual
+    depth, depth_run, num_depth_runs = _depths(pixels, is_usual[code])
     lines, areas, reach = _lines(rgb if small is None else small)
     return ColorStats(
         frequent=float(counts[usual].sum() / total),
         num_colors=_effective(coarse),
-        gray=float(counts[table.gray].sum() / total),
-        num_grays=_effective(np.bincount(table.level[table.gray], np.where(usual, 0, counts)[table.gray])),
+        gray=float(counts[gray].sum() / total),
+        num_grays=_effective(np.bincount(table.level[cells][gray], np.where(usual, 0, counts)[gray])),
         depth=depth,
         depth_run=depth_run,
         num_depth_runs=num_depth_runs,
-        normals=float(counts[table.normal].sum() / total),
+        normals=float(counts[table.normal[cells]].sum() / total),
         lines=lines,
         areas=areas,
         reach=reach,

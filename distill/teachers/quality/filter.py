@@ -113,6 +113,7 @@ def _measured(
         photo.rgb,
         generated=generated,
         registrations=[Registration(**answer["registration"]) for answer in answers if "registration" in answer],
+        off_code=max((answer.get("off_code", 0.0) for answer in answers), default=0.0),
         agreement=sum(agreements) / len(agreements) if agreements else None,
         cache=cache,
     )

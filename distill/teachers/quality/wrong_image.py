@@ -18,7 +18,8 @@ from distill.labels import Label
 from distill.tasks import TASKS, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.prompts.legend_parser import parse_legend
-from distill.teachers.quality.color_stats import measure_colors
+from distill.teachers.quality.color_stats import ColorStats, measure_colors
+from distill.teachers.quality.straight_lines import UNEXPLAINED, longest_unexplained_line
 from distill.teachers.registration.align import IDENTITY, Registration
 from distill.teachers.tasks import teacher_task
 
@@ -44,6 +45,14 @@ _MANY = 0.25
 good labels share."""
 _SAME, _SHOWN = 24, 0.001
 """Largest difference of a channel from a color of the prompt; fraction of the image from which it is shown."""
+_OTHER_COLORS = "most colors of the answer are not those of its prompt for {}"
+_OFF_CODE = (
+    "{:.0%} of the answer is in areas whose colors are not those of {}, as after a watermark or with swapped channels"
+)
+_LINE = (
+    "the answer has a straight border over {:.0%} of its side, at {} {}, where the photo has no edge: a frame, a bar, "
+    "or a part that was filled or cut off"
+)
 FITS = 0.8
 """Valid fraction from which the colors of an image speak for its task."""
 
@@ -113,6 +122,7 @@ def explain_wrong_image(
     label: Label | None,
     registration: Registration = IDENTITY,
     *,
+    off_code: float = 0.0,
     may_be_flat: bool = False,
 ) -> str:
     """Why a generated image is no answer to its prompt; empty if it may be one.
@@ -123,29 +133,55 @@ def explain_wrong_image(
         prompt_spec: Its prompt.
         label: The image decoded at its own size; None if that failed.
         registration: Its alignment with the photo.
+        off_code: Fraction of the image in areas whose colors have no meaning.
         may_be_flat: Accept flat images, which say that nothing was found.
     """
     task = teacher_task(prompt_spec.task)
     # Shrunk once: a photo may have 24 megapixels.
     photo_small, small = reduce_size(photo_rgb, _SMALL_PX), reduce_size(generated_rgb, _SMALL_PX)
-    share = small.shape[1] / generated_rgb.shape[1]
-    down, right = registration.shift_px
-    registration = replace(registration, shift_px=(down * share, right * share))
     scene = shows_scene(photo_small)
     trend = measure_trend(small, _TREND_PX)
     if scene and not may_be_flat and trend.largest < _FLAT and trend.range < _GRADIENT:
         return "the answer is flat: it has the same color everywhere, and the photo shows more than one surface"
-    explained, textured = similarity(photo_small, small, registration)
+    share = small.shape[1] / generated_rgb.shape[1]
+    down, right = registration.shift_px
+    explained, textured = similarity(photo_small, small, replace(registration, shift_px=(down * share, right * share)))
     known = label is not None and label.valid_fraction > FITS
     if explained > task.copy_similarity and (textured > _MANY or not known):
         return "the answer is a copy of the photo"
     colors = measure_colors(generated_rgb, small)
-    if task.recognizes(colors) if label is None else task.admits(colors, label, prompt_spec) or not scene:
-        return _explain_classes(small, prompt_spec) if label is not None else ""
+    if not (task.recognizes(colors) if label is None else task.admits(colors, label, prompt_spec) or not scene):
+        other = _name_task(task.answer_noun, colors)
+        return other or ("" if label is None else _OTHER_COLORS.format(task.answer_noun))
+    if label is None:
+        return ""
+    if off_code > task.max_off_code:
+        return _OFF_CODE.format(off_code, task.answer_noun)
+    return (
+        task.explain_impossible(label)
+        or _explain_classes(small, prompt_spec)
+        or _explain_line(generated_rgb, photo_small, registration)
+    )
+
+
+def _name_task(noun: str, colors: ColorStats) -> str:
+    """Why an image that another task recognizes is no image of this one; empty if none does."""
     for other in map(teacher_task, Task):
-        if other.answer_noun != task.answer_noun and other.recognizes(colors):
-            return f"the answer looks like {other.answer_noun}, and {task.answer_noun} was requested"
-    return "" if label is None else f"most colors of the answer are not those of its prompt for {task.answer_noun}"
+        if other.answer_noun != noun and other.recognizes(colors):
+            return f"the answer looks like {other.answer_noun}, and {noun} was requested"
+    return ""
+
+
+def _explain_line(
+    rgb: UInt8[ndarray, "h w 3"], photo_small: UInt8[ndarray, "h2 w2 3"], registration: Registration
+) -> str:
+    """Why an image with a straight line that the photo does not show is no answer."""
+    size_wh = [max(_PATCH_PX, round(side * _SMALL_PX / max(rgb.shape[:2]))) for side in rgb.shape[1::-1]]
+    shown = _shrink(photo_small, _SMALL_PX, (size_wh[0], size_wh[1]))
+    line = longest_unexplained_line(rgb, shown, registration)
+    if line.share < UNEXPLAINED:
+        return ""
+    return _LINE.format(line.share, "row" if line.axis == 0 else "column", line.position)
 
 
 def _explain_classes(rgb: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> str:

@@ -31,6 +31,8 @@ MOSTLY = 0.9
 LEAST_SHOWN, LEAST_EXPLAINED = 0.003, 0.4
 """Of everything but the most frequent class, if it covers the first fraction of the image, the second one must have
 colors of the legend: instances on black are no classes on black."""
+_ONE_COLOR = 12
+"""Difference of a channel from the median color of an area of one color."""
 BordersOf = Callable[[Label], Bool[ndarray, "h w"]]
 """Borders of a label at the size of comparison; may be cached."""
 Comparison = Callable[[Label, Label, BordersOf], tuple[float, Float[ndarray, "h w"]] | None]
@@ -95,6 +97,8 @@ class TeacherTask(ABC):
     copy_similarity: ClassVar[float] = 0.55
     """Similarity to the photo from which a generated image is a copy of it (`quality.wrong_image.similarity`): good
     segmentations reach 0.44, posterized photos start at 0.5."""
+    max_off_code: ClassVar[float] = 1.0
+    """Largest `quality.off_code.off_code_fraction` of a usable image; classes that no legend names may be larger."""
 
     # Prompts.
 
@@ -152,6 +156,10 @@ class TeacherTask(ABC):
         """Reason why a decoded label cannot be right; empty if there is none."""
         return ""
 
+    def explain_impossible(self, label: Label) -> str:
+        """Why a generated image shows what no photo can show; empty if it does not."""
+        return ""
+
     def recognizes(self, colors: ColorStats) -> bool:
         """Whether an image with these colors is clearly a generated image of this task; default: of flat areas."""
         return colors.are_flat and not colors.are_edges
@@ -167,6 +175,14 @@ class TeacherTask(ABC):
         if shown > LEAST_SHOWN and explained < LEAST_EXPLAINED:
             return False
         return not other or label.valid_fraction > MOSTLY
+
+    def off_code(
+        self, areas: Bool[ndarray, "h w"], value: Shaped[ndarray, "h w *c"], colors: UInt8[ndarray, "h w 3"]
+    ) -> float:
+        """Fraction of the image in these areas without meaning; 0 for one color, which shows sky or a background."""
+        shown = colors[areas].astype(np.int16)
+        apart = np.abs(shown - np.median(shown, axis=0)).max(axis=1)
+        return 0.0 if (apart <= _ONE_COLOR).mean() > MOSTLY else float(areas.mean())
 
     def before_shrinking(self, label: Label, ratio_hw: tuple[float, float]) -> Label:
         """The label prepared for nearest-neighbor reduction by this ratio (label pixels per result pixel)."""

@@ -53,6 +53,13 @@ class ClassesTask(TeacherTask):
         value = np.where(label.valid, remap_classes(label, tuple(legend)).value, IGNORE_SEMANTIC)
         return encode_palette_rgb(value, legend, ignore_color=prompt_spec.background or BLACK)
 
+    def off_code(
+        self, areas: Bool[ndarray, "h w"], value: Shaped[ndarray, "h w"], colors: UInt8[ndarray, "h w 3"]
+    ) -> float:
+        """Fraction of everything but the most frequent class: half of two small objects is as much as of large ones."""
+        most = int(np.bincount(value[~areas].astype(np.int64), minlength=1).max())
+        return float(np.count_nonzero(areas) / max(1, areas.size - most))
+
     def fuse(self, labels: Sequence[Label]) -> Label:
         """Vote per pixel, weighted by confidence; legends may differ in order.
 

@@ -103,6 +103,7 @@ class DepthTask(TeacherTask):
     uncertainty_sigma: ClassVar[float] = RELATIVE_SIGMA
     answer_noun: ClassVar[str] = "a depth image"
     copy_similarity: ClassVar[float] = 0.75
+    max_off_code: ClassVar[float] = 0.25
 
     def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt."""

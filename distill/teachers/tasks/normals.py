@@ -32,6 +32,8 @@ RIGHT_DEG = 15.0
 """A normal is right within this angle."""
 SKY_COLOR = (255, 0, 255)
 """Color of sky in published answers: a "vector" of length 1.7."""
+_SKY_WITHIN = 40
+"""Largest difference of a channel from it."""
 _TURN = 0.6
 """A change of normals over 3x3 pixels, summed over the axes, that counts as a border: about 25 degrees."""
 _AREA = 0.04
@@ -48,6 +50,12 @@ _LEAST_USABLE_OF_FEW_COLORS, _LEAST_USABLE = 0.85, 0.3
 _ONE_DIRECTION = 0.9
 """Largest fraction of the most frequent direction."""
 _FACES_AWAY = "more normals point away from the camera than toward it, as in another frame"
+_HIDDEN = "{:.0%} of the normals are of surfaces that face away from the camera, as with swapped channels"
+_FOCAL, _TURNED_AWAY = 1.0, 0.1
+"""Focal length, in longer sides of the image, and cosine to the line of sight, beyond which a surface is hidden: with
+a wider view, more normals would be hidden."""
+_MAX_HIDDEN = 0.05
+"""Largest fraction of hidden surfaces; 0.003 at most in real images, 0.24 or more with red and blue swapped."""
 _NORMALS = "Generate a surface normal map of the input image."
 _EDITOR_NORMALS = (
     "Turn this photo into a camera-space surface normal map: surfaces facing left pinkish red, facing up light green, "
@@ -74,6 +82,7 @@ class NormalsTask(TeacherTask):
     uncertainty_sigma: ClassVar[float] = ANGLE_SIGMA_DEG / 180
     answer_noun: ClassVar[str] = "a normals image"
     copy_similarity: ClassVar[float] = 0.75
+    max_off_code: ClassVar[float] = 0.25
 
     def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt."""
@@ -93,6 +102,11 @@ class NormalsTask(TeacherTask):
         """Normals in another frame."""
         return _FACES_AWAY if normals_face_away(label) else ""
 
+    def explain_impossible(self, label: Label) -> str:
+        """Normals of surfaces that no camera sees, as with swapped channels."""
+        hidden = _hidden_share(label)
+        return _HIDDEN.format(hidden) if hidden > _MAX_HIDDEN else ""
+
     def recognizes(self, colors: ColorStats) -> bool:
         """Unit vectors of several directions."""
         return colors.are_normals
@@ -102,6 +116,13 @@ class NormalsTask(TeacherTask):
         usable = max(label.valid_fraction, colors.normals)
         least = _LEAST_USABLE_OF_FEW_COLORS if colors.num_colors < _FEW_COLORS else _LEAST_USABLE
         return usable > least and colors.frequent < _ONE_DIRECTION
+
+    def off_code(
+        self, areas: Bool[ndarray, "h w"], value: Shaped[ndarray, "h w 3"], colors: UInt8[ndarray, "h w 3"]
+    ) -> float:
+        """Fraction of the image, sky excepted."""
+        sky = np.abs(colors.astype(np.int16) - np.array(SKY_COLOR, np.int16)).max(axis=-1) <= _SKY_WITHIN
+        return super().off_code(areas & ~sky, value, colors) if (areas & ~sky).any() else 0.0
 
     def hflip(self, value: Shaped[ndarray, "h w 3"]) -> Shaped[ndarray, "h w 3"]:
         """Mirrored pixels with negated x."""
@@ -159,9 +180,8 @@ class NormalsTask(TeacherTask):
         length = np.linalg.norm(vector, axis=-1)
         valid = np.isfinite(length) & (length > 1e-3)
         # Networks may leave the length open, but vectors without a negative component are colors.
-        if planes.dtype.kind in "iu" or (
-            vector[valid].min(initial=0) >= 0 and _unit_share(length, valid) < _LEAST_UNIT
-        ):
+        is_positive = valid.any() and vector[valid].min() >= 0
+        if planes.dtype.kind in "iu" or (is_positive and _unit_share(length, valid) < _LEAST_UNIT):
             raise DistillError(
                 f"{name}: the normals are colors (no component is negative), not vectors",
                 hint="return vectors: 2 * color - 1 of colors from 0 to 1, color / 127.5 - 1 of 8 bits",
@@ -213,6 +233,19 @@ class NormalsTask(TeacherTask):
         valid = np.isfinite(truth.depth_m)
         value = truth.normals * np.array([-1, 1, 1], np.float32) if view.mirrored else truth.normals
         return Label(Task.NORMALS, value, valid, valid.astype(np.float32))
+
+
+def _hidden_share(label: Label) -> float:
+    """Fraction of the valid normals of surfaces that no camera sees, since they face away from the line of sight."""
+    value, valid = label.value[::4, ::4], label.valid[::4, ::4]
+    if not valid.any():
+        return 0.0
+    height, width = valid.shape
+    reach = _FOCAL * max(height, width)
+    right = (np.arange(width, dtype=np.float32) + 0.5 - width / 2) / reach
+    up = (height / 2 - 0.5 - np.arange(height, dtype=np.float32)) / reach
+    away = value[..., 0] * right + value[..., 1] * up[:, None] - value[..., 2]
+    return float((away[valid] > _TURNED_AWAY).mean())
 
 
 def _unit_share(length: Float[ndarray, "h w"], given: Bool[ndarray, "h w"]) -> float:

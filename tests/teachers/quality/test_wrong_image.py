@@ -155,7 +155,12 @@ def test_depth_of_a_few_flat_surfaces_is_an_answer(colormap: str) -> None:
     spec = depth_prompt(colormap=colormap)
     task = teacher_task(Task.DEPTH)
     image = encode_depth_rgb(depth, colormap)
-    assert explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec)) == ""
+    shades = np.select([depth == 6.0, depth == 3.0, depth == 2.0], [90.0, 160.0, 60.0], 200.0)
+    texture = np.random.default_rng(0).normal(0, 12, (*depth.shape, 3))
+    shown = np.clip(shades[..., None] + texture, 0, 255).astype(np.uint8)
+    assert explain_wrong_image(shown, image, spec, task.decode(image, spec)) == ""
+    line = explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec))
+    assert line.startswith("the answer has a straight border over 6") and "at row 1" in line
     pure = np.zeros((192, 256, 3), np.uint8)
     pure[:80], pure[80:140, :90], pure[140:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     assert explain_wrong_image(photo().rgb, pure, spec, task.decode(pure, spec))
