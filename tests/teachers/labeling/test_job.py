@@ -33,5 +33,5 @@ def test_statistics_of_another_version_are_refused(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     del values["format"]
     path.write_text(json.dumps(values))
-    with pytest.raises(UsageError, match="has format 1, and this version of distill continues jobs of format 3"):
+    with pytest.raises(UsageError, match="has format 1, and this version of distill continues jobs of format 4"):
         job(tmp_path).read_stats(0)
