@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+import numpy as np
+
+from tests.builders.graphs import loop
 
 DEEP = 20_000
 WRONG: tuple[Any, ...] = (None, 5, -1, 1e300, "text", [], {}, [[]], {"a": 1})
@@ -23,7 +29,10 @@ class Hostile(NamedTuple):
 
 def inputs() -> Iterator[Hostile]:
     """All inputs."""
-    for part in (_json, _yaml, _manifests, _samples, _specs, _calibrations, _tars, _patterns, _rows, _arrays):
+    for part in (
+        _json, _yaml, _manifests, _samples, _specs, _calibrations, _tars, _patterns, _rows, _arrays, _packed, _places,
+        _services, _trainings, _graphs,
+    ):  # fmt: skip
         yield from part()
 
 
@@ -225,3 +234,66 @@ def _arrays() -> Iterator[Hostile]:
         "code": npy("__import__('os').system('id')"),
     }.items():
         yield Hostile("array", name, data, "array.npy: ")
+
+
+def _packed() -> Iterator[Hostile]:
+    """Archives of arrays."""
+    for name, size, count in (("one of 4 GB", 2**32, 1), ("100 of 40 MB", 40 * 2**20, 100)):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for number in range(count):
+                archive.writestr(f"{number}.npy", b"")
+        yield Hostile("packed", name, _with_sizes(file.getvalue(), size), "unpacks to")
+    yield Hostile("packed", "no archive", b"PK\x03\x04" + bytes(99), "the map cannot be read")
+    yield Hostile("packed", "cut off", b"PK", "the map cannot be read")
+
+
+def _with_sizes(data: bytes, size: int) -> bytes:
+    """A zip whose directory states this size for every member."""
+    content, at = bytearray(data), 0
+    while (at := content.find(b"PK\x01\x02", at)) >= 0:
+        content[at + 24 : at + 28] = struct.pack("<I", min(size, 2**32 - 2))
+        at += 4
+    return bytes(content)
+
+
+def _places() -> Iterator[Hostile]:
+    """Manifests of generated images that lie elsewhere."""
+    for place in (
+        "/etc/passwd", "../private.png", "a/../../private.png", "..\\private.png", "/dev/zero", "..",
+        "/proc/self/environ",
+    ):  # fmt: skip
+        rows = [{"photo": "a.jpg", "task": "depth", "answer": place}]
+        yield Hostile("replay", place, json.dumps(rows).encode(), "is not in")
+
+
+def _services() -> Iterator[Hostile]:
+    """Configs of hosted services that hold a key, or would send one away unencrypted."""
+    for text in (
+        "base_url: https://user:S3CRET@host", "base_url: https://host/?key=S3CRET", "base_url: http://host",
+        "base_url: https://host/sk-S3CRET", "base_url: ftp://host", "base_url: https://", "api_key_env: [sk-S3CRET]",
+        "api_key: S3CRET", "base_url: file:///etc", "limits: {concurrency: 1000000}", "prompts: {tasks: [taste]}",
+    ):  # fmt: skip
+        yield Hostile(
+            "service",
+            text,
+            f"kind: openai\n{text}\n".encode(),
+            f"a.yaml: {'unknown' if 'api_key:' in text else text.split(':')[0]}",
+        )
+
+
+def _trainings() -> Iterator[Hostile]:
+    wrong: tuple[Any, ...] = ({}, [], 5, "huge", None)
+    for value in wrong[:4]:
+        data = json.dumps({"shards": ["a"], "student": {"preset": value}}).encode()
+        yield Hostile("training", f"preset {value}", data, "student.preset")
+    for key, value in (("epochs", -1), ("epochs", 1e400), ("epochs", "many"), ("logger", {"a": 1})):
+        data = json.dumps({"shards": ["a"], "train": {key: value}}).encode()
+        yield Hostile("training", f"{key} {value}", data, f"train.{key}")
+
+
+def _graphs() -> Iterator[Hostile]:
+    for name, rounds in (("for ever", 2**62), ("once", 1), ("never", 0)):
+        yield Hostile("graph", f"loop {name}", loop("trips", trips=np.array(rounds)), "its graph has a loop (Loop)")
+    yield Hostile("graph", "loop without a number", loop(""), "its graph has a loop (Loop)")
+    yield Hostile("graph", "loop by the input", loop("many", factor=np.array(2**61)), "its graph has a loop (Loop)")

@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from distill.config import read_yaml
+from distill.config import load_config, read_yaml
+from distill.config.adapters import ReplayConfig
+from distill.config.hosted import OpenaiConfig
 from distill.config.maps import MapConfig
+from distill.config.train import TrainConfig
 from distill.errors import DistillError
 from distill.files import read_json
+from distill.runtime.onnx_session import open_session
 from distill.shards import Sample, read_manifest, read_meta
 from distill.spec import read_spec
 from distill.teachers.adapters.manifest import read_manifest_rows
 from distill.teachers.adapters.map_reader import read_map
+from distill.teachers.adapters.replay import ReplayGenerator
 from distill.teachers.quality.calibration import read_calibration
 from distill.workflows.reports.collect import read_results
 from tests.hostile.corpus import Hostile, inputs
@@ -34,6 +39,11 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "rows.csv": ("rows.csv", read_manifest_rows),
     "rows.yaml": ("rows.yaml", read_manifest_rows),
     "array": ("array.npy", read_map),
+    "packed": ("array.npz", read_map),
+    "replay": ("answers.json", lambda path: ReplayGenerator(ReplayConfig(answers=path))),
+    "service": ("a.yaml", lambda path: load_config(OpenaiConfig, path)),
+    "training": ("a.yaml", lambda path: load_config(TrainConfig, path)),
+    "graph": ("a.onnx", lambda path: open_session(path, why="test")),
 }
 
 
