@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from distill.files import MAX_FILE_BYTES
 _MAX_HEADER_BYTES = 16 * 1024
 """Of extended headers, which hold long names; larger ones take tarfile minutes to parse."""
 _SEARCHED_BYTES = 1 << 20
+_PLAIN = re.compile(rb"(?s).{124}[0-7]{11}\0.{12}[0-7]{6}\0 0.{100}ustar\x0000.{80}\0")
+"""Header of a regular file in the ustar format whose name is not continued elsewhere."""
 _EXTENDED = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -50,6 +53,11 @@ class _BoundedTarInfo(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Parse one header block."""
+        if _PLAIN.match(buf) and 256 + sum(buf[:148]) + sum(buf[156:]) == int(bytes(buf[148:154]), 8):
+            # All members that we write; the general parser takes three times as long.
+            member = cls(bytes(buf[:100]).partition(b"\0")[0].decode(encoding, errors))
+            member.size = int(bytes(buf[124:135]), 8)
+            return member
         member = super().frombuf(buf, encoding, errors)
         limit = _MAX_HEADER_BYTES if member.type in _EXTENDED else None
         if member.size < 0 or (limit is not None and member.size > limit):
