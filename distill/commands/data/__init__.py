@@ -26,7 +26,7 @@ def _add(name: str, function: Callable[..., None]) -> None:
     data.command(name, help=text, context_settings=_HELP)(function)
 
 
-_COMMANDS: dict[str, Callable[..., Any]] = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "ls": content.ls,
     "stats": content.stats,
     "show": content.show,
@@ -41,5 +41,5 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "import": conversion.import_,
     "export": conversion.export,
 }
-for _name, _function in _COMMANDS.items():
+for _name, _function in COMMANDS.items():
     _add(_name, _function)
