@@ -98,9 +98,12 @@ def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Ta
         # Instances and referring phrases must be named, unless the shards hold no other labels.
         common = [task for task in common if task in DENSE_TASKS] or common[:1]
         if not common:
+            held = "; ".join(f"{folder} has {', '.join(manifest.tasks) or 'none'}" for folder, manifest in manifests)
             raise UsageError(
-                f"{manifests[0][0]}: no task that a student can learn is common to all shards",
-                hint=f"label for {', '.join(STUDENT_TASKS)}",
+                f"no task that a student can learn is common to all shards: {held}",
+                hint="make one set of labels of the same photos with: distill data merge"
+                if len(manifests) > 1
+                else f"label for {', '.join(STUDENT_TASKS)}",
             )
         return tuple(common)
     for folder, manifest in manifests:
