@@ -24,8 +24,8 @@ from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.labels import read_meta as read_label_meta
 from distill.labels.placeholders import is_placeholder, may_be_placeholder, placeholders
-from distill.sample_digest import manifest_with_digest, with_digest
-from distill.sample_json import from_uniform, to_uniform
+from distill.labels.sample_digest import manifest_with_digest, with_digest
+from distill.labels.sample_json import from_uniform, to_uniform
 from distill.tar_files import TarMember, iter_members
 from distill.tasks import DepthKind, Task
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from distill.files import MAX_FILE_BYTES
 from distill.labels.placeholders import is_placeholder
-from distill.sample_digest import has_right_digest
+from distill.labels.sample_digest import has_right_digest
 from distill.shards import Sample
 from distill.tar_files import TarGap, TarPiece, iter_pieces
 

@@ -17,10 +17,10 @@ from distill.datasets.sample_checks import SampleFault, check_content, locate_da
 from distill.datasets.tar_groups import Group, collect_groups, states_digests, stream_groups
 from distill.datasets.verify_report import MAX_FAULTS, Fault, VerifyReport
 from distill.errors import UsageError
+from distill.labels.sample_digest import has_right_digest, has_right_manifest_digest
 from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import map_ordered
 from distill.runtime.progress import Reporter, SilentReporter
-from distill.sample_digest import has_right_digest, has_right_manifest_digest
 from distill.shards import MANIFEST, Manifest, Sample, ShardEntry, file_sha256, read_manifest
 from distill.tar_files import TarPiece
 

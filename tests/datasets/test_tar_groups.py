@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 from distill.datasets.tar_groups import collect_groups, states_digests, stream_groups
-from distill.sample_digest import with_digest
+from distill.labels.sample_digest import with_digest
 
 FILES = with_digest("a", {"jpg": b"photo", "depth.png": b"map", "json": b'{"n": 1}'})
 

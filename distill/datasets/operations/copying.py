@@ -16,8 +16,8 @@ from numpy import ndarray
 from distill.datasets.shard_set import ShardSet
 from distill.datasets.writer import ShardSetWriter, WrittenSet, check_out
 from distill.errors import DistillError, UsageError
+from distill.labels.sample_digest import has_right_digest
 from distill.runtime.progress import Reporter, SilentReporter
-from distill.sample_digest import has_right_digest
 from distill.shards import Sample
 from distill.tasks import Task
 

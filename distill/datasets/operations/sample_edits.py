@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from distill.sample_digest import NAME
+from distill.labels.sample_digest import NAME
 from distill.shards import Sample
 from distill.tasks import TASKS, Task
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from distill.sample_digest import has_right_digest, has_right_manifest_digest, manifest_with_digest, with_digest
+from distill.labels.sample_digest import has_right_digest, has_right_manifest_digest, manifest_with_digest, with_digest
 
 FILES = {"jpg": b"photo", "depth.png": b"map", "json": b'{"name": "a", "n": 1}'}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill.sample_json import from_uniform, to_uniform
+from distill.labels.sample_json import from_uniform, to_uniform
 from distill.tasks import Task
 from distill.teachers.quality.calibration import PARTS
 from distill.teachers.registration.align import Registration
