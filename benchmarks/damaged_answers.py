@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,45 @@ def siblings() -> dict[str, Way]:
             answer + np.random.default_rng(0).normal(0, 12, answer.shape), 0, 255
         ).astype(np.uint8),
     }
+    shown |= {f"channels in the order {order}": channels(order) for order in ("RBG", "GRB", "GBR", "BRG")}
+    shown |= {
+        "upper half flat": half_flat_above,
+        "with a thick gray frame": lambda answer, photo: framed(answer, photo, 10, 128),
+        "with a legend of colors": with_legend,
+        "with a grid": with_grid,
+        "darker": lambda answer, photo: (answer * 0.8).astype(np.uint8),
+        "less saturated": lambda answer, photo: cv2.addWeighted(
+            answer, 0.7, cv2.cvtColor(cv2.cvtColor(answer, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), 0.3, 0
+        ),
+    }
     return found | {name: Way(change, "sibling") for name, change in shown.items()}
+
+
+def channels(order: str) -> Change:
+    return lambda answer, photo: np.ascontiguousarray(answer[..., ["RGB".index(name) for name in order]])
+
+
+def half_flat_above(answer: ndarray, photo: ndarray) -> ndarray:
+    changed = answer.copy()
+    changed[: answer.shape[0] // 2] = most_frequent(answer)
+    return changed
+
+
+def with_legend(answer: ndarray, photo: ndarray) -> ndarray:
+    changed = answer.copy()
+    changed[-220:-20, 20:320] = 255
+    for number, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+        top = answer.shape[0] - 205 + 60 * number
+        cv2.rectangle(changed, (35, top), (75, top + 40), color, -1)
+        cv2.putText(changed, f"class {number}", (90, top + 35), cv2.FONT_HERSHEY_SIMPLEX, 1.3, (0, 0, 0), 3)
+    return changed
+
+
+def with_grid(answer: ndarray, photo: ndarray) -> ndarray:
+    changed = answer.copy()
+    for offset in (0, 1):
+        changed[offset::60], changed[:, offset::60] = 255, 255
+    return changed
 
 
 def checkerboard(answer: ndarray, photo: ndarray) -> ndarray:
@@ -251,9 +290,9 @@ def half_flat(answer: ndarray, photo: ndarray) -> ndarray:
     return changed
 
 
-def framed(answer: ndarray, photo: ndarray) -> ndarray:
-    changed, edge = answer.copy(), max(answer.shape[:2]) // 30
-    changed[:edge] = changed[-edge:] = changed[:, :edge] = changed[:, -edge:] = 255
+def framed(answer: ndarray, photo: ndarray, parts: int = 30, level: int = 255) -> ndarray:
+    changed, edge = answer.copy(), max(answer.shape[:2]) // parts
+    changed[:edge] = changed[-edge:] = changed[:, :edge] = changed[:, -edge:] = level
     return changed
 
 
@@ -380,6 +419,17 @@ class Answers:
         return Outcome(verdict, record["quality"], wrong, text, len(label.instance_classes) or None)
 
 
+def saved(files: Sequence[Path], answers: Answers) -> Iterator[tuple[int, str, Way, Outcome]]:
+    """As `outcomes`, from files of --save."""
+    position = {name_of(row): number for number, row in enumerate(answers.rows)}
+    known = ways()
+    for file in files:
+        for line in file.read_text().splitlines():
+            answer, name, kind, found = json.loads(line)
+            way = known.get(name, Way(same, kind))
+            yield position[answer], name, replace(way, kind=kind), Outcome(**found)
+
+
 def name_of(row: Row) -> str:
     return Path(row["answer"]).stem
 
@@ -432,12 +482,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="ways whose names start with these")
     parser.add_argument("--answers", nargs="*", default=[], help="answers whose names start with these")
+    parser.add_argument("--save", type=Path, help="keep the outcomes of these answers in a file")
+    parser.add_argument("--parts", type=Path, nargs="*", help="write the page from such files")
     parser.add_argument("--max-pixels", type=int, help="shrink larger photos, for speed")
     given = parser.parse_args()
     folder = given.data / "vision_banana" if (given.data / "vision_banana").is_dir() else given.data
     chosen = {name: way for name, way in ways().items() if not given.only or name.startswith(tuple(given.only))}
     with tempfile.TemporaryDirectory() as work:
         answers = Answers(folder, Path(work), given.max_pixels)
+        if given.parts:
+            return report(answers.rows, list(saved(given.parts, answers)), given.out)
         if given.answers:
             answers.rows = [row for row in answers.rows if name_of(row).startswith(tuple(given.answers))]
         rows = []
@@ -447,6 +501,9 @@ def main() -> int:
             wrong = "-" if outcome.wrong is None else f"{outcome.wrong:.1%}"
             print(name_of(answers.rows[position]), name, outcome.verdict, quality, wrong, outcome.text, sep=" | ")
             sys.stdout.flush()
+    if given.save:
+        lines = [[name_of(answers.rows[place]), name, way.kind, asdict(found)] for place, name, way, found in rows]
+        given.save.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return report(answers.rows, rows, given.out)
 
 

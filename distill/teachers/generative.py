@@ -36,8 +36,9 @@ from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble, Var
 from distill.teachers.prompts.templates import prompt_hash
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.fusion import agreement, fuse_labels, hflip_label
-from distill.teachers.quality.off_code import TOLERATED
+from distill.teachers.quality.off_code import NO_FLAWS, Flaws
 from distill.teachers.quality.score import describe
+from distill.teachers.quality.straight_lines import StraightLine, longest_unexplained_line
 from distill.teachers.quality.wrong_image import explain_wrong_image
 from distill.teachers.registration.result_cache import RegistrationCache
 from distill.teachers.store.records import StoreFull
@@ -53,6 +54,7 @@ class _ParsedSample:
     answer: GeneratedImage
     parsed: ParsedAnswer
     variant: Variant
+    flaws: Flaws = NO_FLAWS
 
     @property
     def record(self) -> dict[str, Any]:
@@ -69,8 +71,7 @@ class _ParsedSample:
         }
         if self.parsed.colors.background is not None:
             values["background"] = list(self.parsed.colors.background)
-        if self.parsed.off_code > TOLERATED:
-            values["off_code"] = round(self.parsed.off_code, 4)
+        values |= self.flaws.to_record()
         if self.parsed.notes:
             values["notes"] = list(self.parsed.notes)
         if self.variant.sample:
@@ -198,14 +199,18 @@ class GenerativeTeacher:
             if register:
                 _name_wrong_image(about, variant.prompt_spec, rejection)
             raise
-        if register and (reason := self._explain_wrong_image(about, parsed)):
-            raise _rejected(reason, parsed.generated)
+        flaws = NO_FLAWS
+        if register:
+            line = longest_unexplained_line(parsed.generated, about.rgb, parsed.registration)
+            if reason := self._explain_wrong_image(about, parsed, line):
+                raise _rejected(reason, parsed.generated)
+            flaws = Flaws(parsed.off_code, line.share)
         label = hflip_label(parsed.label) if variant.mirrored else parsed.label
         if TASKS[label.task].class_list == "classes":
             label = remap_classes(label, self.classes)
-        return _ParsedSample(answer, replace(parsed, label=label), variant)
+        return _ParsedSample(answer, replace(parsed, label=label), variant, flaws)
 
-    def _explain_wrong_image(self, about: Photo, parsed: ParsedAnswer) -> str:
+    def _explain_wrong_image(self, about: Photo, parsed: ParsedAnswer, line: StraightLine) -> str:
         """As `explain_wrong_image`; with the minimum quality 0, flat images may say that nothing was found."""
         task = parsed.label.task
         anything = self._quality_filter is not None and self._quality_filter.least(task) == 0
@@ -216,6 +221,7 @@ class GenerativeTeacher:
             parsed.label,
             parsed.registration,
             off_code=parsed.off_code,
+            line=line,
             may_be_flat=anything and teacher_task(task).can_miss_objects,
         )
 

@@ -13,6 +13,7 @@ from distill.labels import Label
 from distill.tasks import TASKS, Task
 from distill.teachers.base import TeacherResult
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
+from distill.teachers.quality.off_code import Flaws
 from distill.teachers.quality.score import PhotoCache, Quality, measure_parts, score_label
 from distill.teachers.registration.align import Registration
 
@@ -113,7 +114,10 @@ def _measured(
         photo.rgb,
         generated=generated,
         registrations=[Registration(**answer["registration"]) for answer in answers if "registration" in answer],
-        off_code=max((answer.get("off_code", 0.0) for answer in answers), default=0.0),
+        flaws=Flaws(
+            off_code=max((answer.get("off_code", 0.0) for answer in answers), default=0.0),
+            straight_line=max((answer.get("straight_line", 0.0) for answer in answers), default=0.0),
+        ),
         agreement=sum(agreements) / len(agreements) if agreements else None,
         cache=cache,
     )

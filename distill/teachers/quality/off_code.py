@@ -5,6 +5,8 @@ Generators blend colors at borders, so good images have seams without a meaning,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from jaxtyping import UInt8
@@ -20,7 +22,9 @@ _WIDTH = 0.013
 """Narrower parts, of the longer side, are seams."""
 TOLERATED = 0.01
 """A smaller fraction is no sign of anything: 13 real images have 0 to 0.008."""
-_EXPONENT = 3.0
+TOLERATED_LINE = 0.06
+"""A shorter line is no sign of anything: real images have 0.06 at most, and 0.15 or more with one half filled."""
+_EXPONENT, _LINE_EXPONENT = 3.0, 4.0
 
 
 def off_code_fraction(label: Label, generated: UInt8[ndarray, "h w 3"]) -> float:
@@ -42,6 +46,29 @@ def off_code_fraction(label: Label, generated: UInt8[ndarray, "h w 3"]) -> float
     return teacher_task(label.task).off_code(opened, pick_pixels(label.value, size_hw), pick_pixels(generated, size_hw))
 
 
-def validity_factor(off_code: float) -> float:
-    """Factor of the validity of an image's colors."""
-    return float((1 - max(0.0, off_code - TOLERATED)) ** _EXPONENT)
+@dataclass(frozen=True, slots=True)
+class Flaws:
+    """What a good image has none of.
+
+    Attributes:
+        off_code: Fraction of the image in areas whose colors have no meaning.
+        straight_line: Part of a side that a straight line covers, which the photo does not show
+            (`straight_lines.longest_unexplained_line`).
+    """
+
+    off_code: float = 0.0
+    straight_line: float = 0.0
+
+    @property
+    def validity_factor(self) -> float:
+        """Factor of the validity of the image's colors."""
+        colors, line = max(0.0, self.off_code - TOLERATED), max(0.0, self.straight_line - TOLERATED_LINE)
+        return float((1 - colors) ** _EXPONENT * (1 - line) ** _LINE_EXPONENT)
+
+    def to_record(self) -> dict[str, float]:
+        """Those that matter, for a label's record."""
+        limits = {"off_code": (self.off_code, TOLERATED), "straight_line": (self.straight_line, TOLERATED_LINE)}
+        return {name: round(value, 4) for name, (value, limit) in limits.items() if value > limit}
+
+
+NO_FLAWS = Flaws()

@@ -18,9 +18,10 @@ from numpy import ndarray
 from distill.labels import Label
 from distill.tasks import TASKS, Task
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
+from distill.teachers.quality.color_stats import reduce_size
 from distill.teachers.quality.cross_task import borders, compare
-from distill.teachers.quality.off_code import validity_factor
-from distill.teachers.quality.wrong_image import reduce_size, shows_scene
+from distill.teachers.quality.off_code import NO_FLAWS, Flaws
+from distill.teachers.quality.wrong_image import shows_scene
 from distill.teachers.registration.align import Registration
 from distill.teachers.registration.edges import edge_field
 from distill.teachers.tasks import teacher_task
@@ -92,7 +93,7 @@ def measure_parts(
     *,
     generated: bool = True,
     registrations: Sequence[Registration] = (),
-    off_code: float = 0.0,
+    flaws: Flaws = NO_FLAWS,
     agreement: float | None = None,
     cache: PhotoCache | None = None,
 ) -> dict[str, float]:
@@ -105,7 +106,7 @@ def measure_parts(
         photo_rgb: The photo.
         generated: Whether it was decoded from colors.
         registrations: Registration of each of its images; empty: not registered.
-        off_code: Fraction of its images in areas whose colors have no meaning.
+        flaws: Of its images.
         agreement: Of its images, in [0, 1]; None for a single one.
         cache: Cache of the photo.
     """
@@ -113,7 +114,7 @@ def measure_parts(
     border, parts = cache.borders(label), {}
     content = task.content(label) if label.valid.any() else 0.0
     if generated:
-        parts["color_validity"] = task.color_validity(label) * validity_factor(off_code)
+        parts["color_validity"] = task.color_validity(label) * flaws.validity_factor
     if registrations:
         parts["registration"] = float(np.mean([_registration(registration) for registration in registrations]))
     if border.sum() >= LEAST_PX or content >= 1 or cache.shows_scene(photo_rgb) or not label.valid.any():

@@ -18,8 +18,8 @@ from distill.labels import Label
 from distill.tasks import TASKS, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.prompts.legend_parser import parse_legend
-from distill.teachers.quality.color_stats import ColorStats, measure_colors
-from distill.teachers.quality.straight_lines import UNEXPLAINED, longest_unexplained_line
+from distill.teachers.quality.color_stats import ColorStats, measure_colors, reduce_size
+from distill.teachers.quality.straight_lines import NO_LINE, UNEXPLAINED, StraightLine
 from distill.teachers.registration.align import IDENTITY, Registration
 from distill.teachers.tasks import teacher_task
 
@@ -123,6 +123,7 @@ def explain_wrong_image(
     registration: Registration = IDENTITY,
     *,
     off_code: float = 0.0,
+    line: StraightLine = NO_LINE,
     may_be_flat: bool = False,
 ) -> str:
     """Why a generated image is no answer to its prompt; empty if it may be one.
@@ -134,6 +135,7 @@ def explain_wrong_image(
         label: The image decoded at its own size; None if that failed.
         registration: Its alignment with the photo.
         off_code: Fraction of the image in areas whose colors have no meaning.
+        line: Its longest straight line that the photo does not show.
         may_be_flat: Accept flat images, which say that nothing was found.
     """
     task = teacher_task(prompt_spec.task)
@@ -157,11 +159,7 @@ def explain_wrong_image(
         return ""
     if off_code > task.max_off_code:
         return _OFF_CODE.format(off_code, task.answer_noun)
-    return (
-        task.explain_impossible(label)
-        or _explain_classes(small, prompt_spec)
-        or _explain_line(generated_rgb, photo_small, registration)
-    )
+    return task.explain_impossible(label) or _explain_classes(small, prompt_spec) or _explain_line(line)
 
 
 def _name_task(noun: str, colors: ColorStats) -> str:
@@ -172,13 +170,8 @@ def _name_task(noun: str, colors: ColorStats) -> str:
     return ""
 
 
-def _explain_line(
-    rgb: UInt8[ndarray, "h w 3"], photo_small: UInt8[ndarray, "h2 w2 3"], registration: Registration
-) -> str:
+def _explain_line(line: StraightLine) -> str:
     """Why an image with a straight line that the photo does not show is no answer."""
-    size_wh = [max(_PATCH_PX, round(side * _SMALL_PX / max(rgb.shape[:2]))) for side in rgb.shape[1::-1]]
-    shown = _shrink(photo_small, _SMALL_PX, (size_wh[0], size_wh[1]))
-    line = longest_unexplained_line(rgb, shown, registration)
     if line.share < UNEXPLAINED:
         return ""
     return _LINE.format(line.share, "row" if line.axis == 0 else "column", line.position)
@@ -197,17 +190,6 @@ def _explain_classes(rgb: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> s
     if sum(share > _SHOWN for share in shares) < 2 or sum(shares) < FITS:
         return ""
     return f"the answer has the colors of the classes that its prompt names, and {prompt_spec.task} was requested"
-
-
-def reduce_size(rgb: UInt8[ndarray, "h w 3"], longest_px: int) -> UInt8[ndarray, "h2 w2 3"]:
-    """The image reduced by a whole factor to at least this size: several times faster than to the exact size."""
-    factor = max(rgb.shape[:2]) // longest_px
-    if factor < 2 or min(rgb.shape[:2]) < factor:
-        return rgb
-    height, width = rgb.shape[0] // factor, rgb.shape[1] // factor
-    cut = rgb[: height * factor, : width * factor]
-    reduced: ndarray = cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA)
-    return reduced
 
 
 def _shrink(

@@ -10,7 +10,7 @@ from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.depth import decode_depth_rgb, encode_depth_rgb
 from distill.teachers.codecs.normals import decode_normals_rgb, encode_normals_rgb
 from distill.teachers.codecs.palette import decode_palette_rgb
-from distill.teachers.quality.off_code import TOLERATED, off_code_fraction, validity_factor
+from distill.teachers.quality.off_code import NO_FLAWS, TOLERATED, TOLERATED_LINE, Flaws, off_code_fraction
 from distill.teachers.tasks import decode_answer
 
 LEGEND = {"one": (255, 0, 0), "other": (0, 0, 255)}
@@ -68,7 +68,9 @@ def test_instances_may_have_any_color() -> None:
     assert off_code_fraction(decode_answer(image, spec), image) == 0
 
 
-def test_validity_falls_with_the_fraction() -> None:
-    assert validity_factor(0) == validity_factor(TOLERATED) == 1
-    assert 0.6 < validity_factor(0.13) < 0.8
-    assert validity_factor(1) < 0.01
+def test_validity_falls_with_flaws() -> None:
+    assert NO_FLAWS.validity_factor == Flaws(TOLERATED, TOLERATED_LINE).validity_factor == 1
+    assert Flaws(TOLERATED, TOLERATED_LINE).to_record() == {}
+    for flaws, name in ((Flaws(off_code=0.13), "off_code"), (Flaws(straight_line=0.17), "straight_line")):
+        assert 0.6 < flaws.validity_factor < 0.8 and list(flaws.to_record()) == [name]
+    assert Flaws(1, 0).validity_factor < 0.01

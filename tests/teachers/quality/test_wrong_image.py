@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -14,6 +15,7 @@ from distill.images import Photo, decode_rgb
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.depth import encode_depth_rgb
+from distill.teachers.quality.straight_lines import StraightLine
 from distill.teachers.quality.wrong_image import explain_wrong_image, shows_scene, similarity
 from distill.teachers.registration.align import Registration
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
@@ -155,15 +157,14 @@ def test_depth_of_a_few_flat_surfaces_is_an_answer(colormap: str) -> None:
     spec = depth_prompt(colormap=colormap)
     task = teacher_task(Task.DEPTH)
     image = encode_depth_rgb(depth, colormap)
-    shades = np.select([depth == 6.0, depth == 3.0, depth == 2.0], [90.0, 160.0, 60.0], 200.0)
-    texture = np.random.default_rng(0).normal(0, 12, (*depth.shape, 3))
-    shown = np.clip(shades[..., None] + texture, 0, 255).astype(np.uint8)
-    assert explain_wrong_image(shown, image, spec, task.decode(image, spec)) == ""
-    line = explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec))
-    assert line.startswith("the answer has a straight border over 6") and "at row 1" in line
-    pure = np.zeros((192, 256, 3), np.uint8)
-    pure[:80], pure[80:140, :90], pure[140:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    assert explain_wrong_image(photo().rgb, pure, spec, task.decode(pure, spec))
+    assert explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec)) == ""
+    line = StraightLine(0, 120, 0.6)
+    assert "60% of its side, at row 120" in explain_wrong_image(
+        photo().rgb, image, spec, task.decode(image, spec), line=line
+    )
+    assert explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec), line=replace(line, share=0.2)) == ""
+    reason = explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec), off_code=0.3)
+    assert reason.startswith("30% of the answer is in areas whose colors are not those of a depth image")
 
 
 def test_a_segmentation_in_pure_colors_with_edges_between_them_is_no_depth() -> None:
