@@ -1,9 +1,11 @@
 """Read exports of `distill data export` with the loaders of other tools, and compare all values with the shards.
 
-    python benchmarks/data_formats.py --ultralytics v/bin/python --out benchmarks/results/data_formats.md
+    python benchmarks/data_formats.py --ultralytics v/bin/python --fiftyone w/bin/python \\
+        --out benchmarks/results/data_formats.md
 
-Photos and labels are those of the synthetic teacher. pycocotools and `datasets` come with the extra ``dev``;
-Ultralytics needs an environment of its own: ``python -m venv v && v/bin/pip install ultralytics``.
+Photos and labels are those of the synthetic teacher. pycocotools and `datasets` come with the extra ``dev``; Ultralytics
+and FiftyOne need environments of their own (``pip install ultralytics``; ``pip install fiftyone mongomock``). FiftyOne
+runs with mongomock in place of its database.
 """
 
 from __future__ import annotations
@@ -23,14 +25,15 @@ from PIL import Image
 
 import distill
 from distill.datasets.shard_set import ShardSet
+from distill.images import decode_map
 from distill.labels import Label
 from distill.labels.instance_layers import mask_of
 from distill.report.blocks import Table
 from distill.tasks import Task
 
 PHOTOS, SIZE_HW = 12, (120, 160)
-SCENES = {"scenes": PHOTOS, "size_hw": list(SIZE_HW), "truth": True}
 TASKS = ("depth", "normals", "semantic", "instance")
+SCENES = {"scenes": PHOTOS, "size_hw": list(SIZE_HW), "truth": True, "tasks": list(TASKS)}
 ULTRALYTICS = """
 import sys
 from pathlib import Path
@@ -59,21 +62,57 @@ for name, (kind, task) in kinds.items():
 np.savez(sys.argv[2], **found)
 print(ultralytics.__version__)
 """
+FIFTYONE = """
+import os, sys
+os.environ.update(FIFTYONE_DATABASE_URI="mongodb://localhost", FIFTYONE_DISABLE_SERVICES="1", FIFTYONE_DO_NOT_TRACK="1")
+import mongoengine, mongomock, pymongo
+import fiftyone.core.odm.database as database
+client = mongomock.MongoClient()
+client.__dict__["_closed"] = False
+connect = mongoengine.connect
+
+class Driver:
+    MongoClient = staticmethod(lambda **options: client)
+    def __getattr__(self, name):
+        return getattr(pymongo, name)
+
+def connect_mock(name=None, **options):
+    mongoengine.disconnect_all()
+    return connect(name or "fiftyone", mongo_client_class=lambda **more: client, host="mongodb://localhost")
+
+database.pymongo, mongoengine.connect = Driver(), connect_mock
+database._validate_db_version = database._update_fc_version = lambda *args, **options: None
+import fiftyone as fo, numpy as np
+loaded, found = fo.Dataset.from_dir(dataset_dir=sys.argv[1], dataset_type=fo.types.FiftyOneDataset, progress=False), {}
+for sample in loaded:
+    key = sample["key"]
+    for field in ("semantic", "normals"):
+        found[f"{key}/{field}"] = sample[field].get_mask()
+    found[f"{key}/depth"] = sample["depth"].get_map()
+    found[f"{key}/quality"] = np.array([sample["quality_depth"]], float)
+    for number, detection in enumerate(sample["instance"].detections):
+        found[f"{key}/{number}/{detection.label}"] = detection.mask
+np.savez(sys.argv[2], **found)
+print(fo.__version__)
+"""
 Row = list[str | int]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ultralytics", help="python of an environment with ultralytics")
+    parser.add_argument("--fiftyone", help="python of an environment with fiftyone and mongomock")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        distill.label(teacher="synthetic", overrides=SCENES, task=TASKS, out=work / "shards", check=False, workers=1)
+        distill.label(teacher="synthetic", overrides=SCENES, out=work / "shards", check=False, workers=1)
         shards = distill.data.open(work / "shards")
         rows = [*check_coco(shards, work), *check_panoptic(shards, work), *check_parquet(shards, work)]
         if options.ultralytics:
             rows += check_ultralytics(shards, work, options.ultralytics)
+        if options.fiftyone:
+            rows += check_fiftyone(shards, work, options.fiftyone)
     columns = ["format", "read by", "maps or masks", "equal", "largest difference"]
     notes = f"{PHOTOS} synthetic photos of {SIZE_HW[1]}x{SIZE_HW[0]} px with labels of {', '.join(TASKS)}."
     results_page("Exports read by other tools", notes, [Table(columns, rows)], options.out)
@@ -164,6 +203,26 @@ def check_ultralytics(shards: ShardSet, work: Path, python: str) -> Iterator[Row
     yield ["yolo", reader, len(ious), exact, f"IoU of the others {min(ious):.3f} or more (holes and parts)"]
     yield ["yolo-semantic", reader, len(semantic), sum(semantic), "none" if all(semantic) else "maps differ"]
     yield ["yolo-depth", reader, len(depth), sum(one <= 0.00051 for one in depth), f"{1000 * max(depth):.2f} mm"]
+
+
+def check_fiftyone(shards: ShardSet, work: Path, python: str) -> Iterator[Row]:
+    distill.data.export(shards.folder, "fiftyone", out=work / "fiftyone")
+    command = [python, "-c", FIFTYONE, str(work / "fiftyone"), str(work / "fiftyone.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=work)
+    found = np.load(work / "fiftyone.npz")
+    equal = total = 0
+    for sample in shards:
+        for task in ("depth", "normals", "semantic"):
+            stored = decode_map(sample.files[f"{task}.png"], sample.key)
+            total += 1
+            equal += np.array_equal(found[f"{sample.key}/{task}"], stored)
+        for number, (name, mask) in enumerate(instances(sample.label(Task.INSTANCE, shards.manifest))):
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            total += 1
+            equal += np.array_equal(found[f"{sample.key}/{number}/{name}"], box)
+    reader = f"fiftyone {done.stdout.split()[-1]} (mongomock)"
+    yield ["fiftyone", reader, total, equal, "none" if equal == total else "maps differ"]
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def _label(
     ignore = np.zeros(size_hw, bool)
     for row in rows:
         entry = f"{where}, annotation {row.get('id', '?')}"
-        if row.get("category_id") not in categories:
+        if not isinstance(row.get("category_id"), int | str) or row["category_id"] not in categories:
             raise DistillError(f"{entry}: category {row.get('category_id')!r} is not listed", hint="export it again")
         mask = decode_segmentation(row.get("segmentation"), size_hw, entry)
         if row.get("iscrowd"):  # a group whose members are not told apart

@@ -137,6 +137,9 @@ def _labels(
     infos = row.get("segments_info")
     if not isinstance(infos, list) or not all(isinstance(info, dict) for info in infos):
         raise DistillError(f"{where}: has no list segments_info", hint="export it again")
+    for info in infos:
+        if not isinstance(info.get("id"), int) or not isinstance(info.get("category_id"), int | str):
+            raise DistillError(f"{where}: a row of segments_info lacks id or category_id", hint="export it again")
     check_count(len(infos), where)
     names, index_of = list(categories.values()), {number: index for index, number in enumerate(categories)}
     present, places = np.unique(segments, return_inverse=True)
@@ -149,12 +152,8 @@ def _labels(
             instance_of[place] = IGNORE_INSTANCE
             continue
         info = by_id.get(segment)
-        if info is None or info.get("category_id") not in categories:
-            what = (
-                "is not in segments_info"
-                if info is None
-                else f"has category {info.get('category_id')!r}, which is not listed"
-            )
+        if info is None or info["category_id"] not in categories:
+            what = "is missing in segments_info" if info is None else "has a category that is not listed"
             raise DistillError(f"{where}: segment {segment} of its PNG {what}", hint="export it again")
         name = categories[info["category_id"]]
         class_of[place] = index_of[info["category_id"]]

@@ -65,7 +65,7 @@ class Parquet:
         try:
             manifest = Manifest.model_validate(read_annotations(path / MANIFEST))
             total = sum(parquet.ParquetFile(file).metadata.num_rows for file in files)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, TypeError) as error:
             raise DistillError(
                 f"{path}: cannot be read: {str(error).splitlines()[0]}", hint="export it again"
             ) from error
@@ -134,7 +134,7 @@ def _read(parquet: Any, files: list[Path], names: list[str], options: Options, t
                     for row in opened.read_row_group(group).to_pylist():
                         yield _sample(row, names)
                         progress.advance()
-            except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:  # arrow's are ValueErrors
+            except (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
                 raise DistillError(f"{file}: cannot be read: {error}", hint="export or copy it again") from error
 
 

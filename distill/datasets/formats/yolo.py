@@ -176,7 +176,7 @@ def _open(path: Path) -> tuple[Path, dict[str, Any]]:
 
 def _names(values: Mapping[str, Any], root: Path) -> tuple[str, ...]:
     names = values.get("names")
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names or len(names) > 255 or len(set(map(str, names))) < len(names):
         raise UsageError(f"{root / DATA}: names must give each id from 0 on its own name", hint="correct names")

@@ -71,6 +71,7 @@ def test_polygons_run_lengths_and_crowds(tmp_path: Path) -> None:
         ([annotation([SQUARE])], {"file_name": "missing.jpg"}, "missing.jpg: cannot be read"),
         ([annotation([SQUARE])], {"height": 99}, "the annotations state 48x99"),
         ([annotation([SQUARE], category_id=4)], {}, "category 4 is not listed"),
+        ([annotation([SQUARE], category_id=[90])], {}, "is not listed"),
         ([annotation([SQUARE], image_id=8)], {}, "of image 8, which is not listed"),
         ([annotation([[1, 2, 3]])], {}, "three or more points"),
         ([annotation([[1, 2, 3, 4, 5, float("nan")]])], {}, "three or more points"),

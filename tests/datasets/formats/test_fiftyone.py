@@ -45,4 +45,4 @@ def test_labels_qualities_and_licenses(tmp_path: Path) -> None:
 
 def test_import_is_refused_with_the_way_around(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"can only be exported to.*as COCO"):
-        import_(tmp_path, "fiftyone", out=tmp_path / "set")
+        import_(tmp_path / "data", "fiftyone", out=tmp_path / "set")

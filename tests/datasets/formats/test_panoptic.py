@@ -72,6 +72,8 @@ def test_things_stuff_crowds_and_void(tmp_path: Path) -> None:
         ([], "segment 7 of its PNG is missing in segments_info"),
         ([{"id": 7, "category_id": 1}], "segment 7 of its PNG has a category that is not listed"),
         (None, "has no list segments_info"),
+        ([{"id": [7], "category_id": 5}], "lacks id or category_id"),
+        ([{"id": 7, "category_id": {}}], "lacks id or category_id"),
     ],
 )
 def test_damage_names_the_segment(infos: list[dict[str, Any]] | None, message: str, tmp_path: Path) -> None:

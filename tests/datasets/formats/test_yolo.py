@@ -64,6 +64,7 @@ def test_wrong_lines(line: str, message: str, tmp_path: Path) -> None:
     [
         ("yolo", "names: []\n", "each id from 0 on its own name"),
         ("yolo", "names: {0: a, 2: b}\n", "each id from 0 on its own name"),
+        ("yolo", "names: {0: a, x: b}\n", "each id from 0 on its own name"),
         ("yolo-depth", "depth_scale: -1\n", "depth_scale is -1"),
         ("yolo-semantic", "names: [a]\nlabel_mapping: {1: 0}\n", "label_mapping is not supported"),
         ("yolo-semantic", "names: [a]\nmasks_dir: ../..\n", "leads out of"),
