@@ -43,7 +43,7 @@ def open_database(path: Path, schema: str, *, version: int, synchronous: str = "
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(0.01)
-        except (sqlite3.Error, UsageError):
+        except (sqlite3.Error, UsageError, UnicodeDecodeError):
             db.close()
             raise
         else:

@@ -100,5 +100,5 @@ class LedgerFile:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last one in a damaged file
             raise DistillError(f"{self.path}: the ledger cannot be used: {error}", hint=WRITE_HINT) from error
