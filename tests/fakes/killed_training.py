@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+import distill.students.training.fit  # noqa: F401 - imported once, not in each child
 from distill.students.training.callbacks.history import BatchLossLog
 from distill.workflows.train.config import read_train_config
 from distill.workflows.train.run import run_train

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated, Any
 
 import lightning as L
@@ -159,6 +160,11 @@ def read_checkpoint(path: Path, student: Student) -> Checkpoint:
         raise UsageError(f"{path.parent.parent}: no checkpoint to resume from", hint="leave --resume out")
     try:
         values: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnpicklingError as error:  # torch's own text recommends to run the code
+        raise _damaged(path, "it holds more than tensors and plain values, possibly code") from error
+    except Exception as error:  # zip, pickle and system errors alike
+        raise _damaged(path, "it is cut off, or not written by distill train") from error
+    try:
         found = Checkpoint.model_validate(values)
         theirs = {"student": parse_json(found.distill.student), "spec": parse_json(found.distill.spec)}
         if not all(isinstance(part, dict) for part in theirs.values()):
@@ -167,7 +173,7 @@ def read_checkpoint(path: Path, student: Student) -> Checkpoint:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "its content"
         raise _damaged(path, f"{where}: {first['msg']}") from error
-    except Exception as error:  # pickle, zip and json errors alike
+    except ValueError as error:
         raise _damaged(path, describe_error(error)) from error
     ours = {"student": student.config.model_dump_json(), "spec": student.spec.to_json()}
     for part, text in ours.items():
