@@ -46,6 +46,8 @@ class ShardStats(BaseModel):
     """Sum over these maps of the fraction of pixels with a value, by task."""
     median_depths_m: tuple[float, ...] = ()
     """Median of each map of metric depth."""
+    classes_shown: tuple[str, ...] = ()
+    """Classes that occur in the maps, until there are two."""
     answered: dict[str, int] = Field(default_factory=dict)
     """Number of answers that became labels, by task; several instance answers share one map."""
     quality: dict[str, float] = Field(default_factory=dict)
@@ -84,6 +86,7 @@ class ShardStatsBuilder:
         self._counts: dict[str, int] = {}
         self._valid: dict[str, float] = {}
         self._median_depths_m: list[float] = []
+        self._classes_shown: dict[str, None] = {}
         self._quality: dict[str, float] = {}
         self._depth_kinds: dict[DepthKind, None] = {}
         self._referring: dict[str, None] = {}
@@ -124,6 +127,9 @@ class ShardStatsBuilder:
                 few = label.value[::8, ::8][label.valid[::8, ::8]]
                 if kind is DepthKind.METRIC and few.size:
                     self._median_depths_m.append(round(float(np.median(few)), 4))
+            if info.class_list == "classes" and len(self._classes_shown) < 2:
+                ids = np.flatnonzero(np.bincount(label.value[label.valid]))
+                self._classes_shown |= dict.fromkeys(label.classes[number] for number in ids)
             if info.class_list == "referring":
                 self._referring |= dict.fromkeys(label.classes)
             if info.class_list == "instance_classes":
@@ -163,6 +169,7 @@ class ShardStatsBuilder:
             counts=self._counts,
             valid=self._valid,
             median_depths_m=tuple(self._median_depths_m),
+            classes_shown=tuple(self._classes_shown),
             quality=self._quality,
             depth_kinds=tuple(self._depth_kinds),
             referring=tuple(self._referring),

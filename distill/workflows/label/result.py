@@ -126,12 +126,12 @@ class LabelResult:
         if self.skipped:
             skipped = ", ".join(f"{count} answers of {name}" for name, count in self.skipped.items())
             lines.append(f"the cascade did without {skipped}, which would have cost {self.skipped_usd:.2f} USD")
-        for title, rows in (
-            ("photos could not be used", self.failed),
-            ("prompts gave no label", self.unanswered),
-            ("remarks on photos and on labels that were decoded otherwise than prompted", self.notes),
+        for one, many, rest, rows in (
+            ("photo", "photos", "could not be used", self.failed),
+            ("prompt", "prompts", "gave no label", self.unanswered),
+            ("remark", "remarks", "on photos and on labels that were decoded otherwise than prompted", self.notes),
         ):
-            lines += self._failure_lines(title, rows)
+            lines += self._failure_lines(f"{one if len(rows) == 1 else many} {rest}", rows)
         if self.report:
             lines.append(f"report: {self.report}")
         return "\n".join(lines)
@@ -179,7 +179,7 @@ def summarize(
         instances=tuple(row for stats in all_stats for row in stats.instances),
         failed=tuple(failure for stats in all_stats for failure in stats.failures),
         unanswered=unanswered,
-        notes=(*_remark_on_depth(all_stats), *notes),
+        notes=(*_remark_on_depth(all_stats), *_remark_on_content(counts, all_stats), *notes),
         realigned=sum(stats.realigned for stats in all_stats),
         low_quality=tuple(lowest_quality(row for stats in all_stats for row in stats.low_quality)),
         ignored=tuple(job.source.ignored),
@@ -208,6 +208,22 @@ def _remark_on_depth(all_stats: Sequence[ShardStats]) -> list[Row]:
     task = next(str(task) for task, info in TASKS.items() if info.has_depth_kind)
     reason = f"the median of all depths is {median(medians):.3g} m: check that the unit is meters (scale)"
     return [{"name": "all photos", "task": task, "reason": reason}]
+
+
+def _remark_on_content(counts: Mapping[str, int], all_stats: Sequence[ShardStats]) -> list[Row]:
+    """Remarks on tasks of which all maps say the same: one class everywhere, or no instance at all."""
+    from distill.tasks import TASKS
+
+    shown = {name for stats in all_stats for name in stats.classes_shown}
+    found = {
+        "classes": f"are {next(iter(shown))!r} everywhere" if len(shown) == 1 else "",
+        "instance_classes": "" if any(len(row) > 1 for stats in all_stats for row in stats.instances) else "are empty",
+    }
+    return [
+        {"name": "all photos", "task": str(task), "reason": f"all {counts[task]} maps {what}: check the ids"}
+        for task, info in TASKS.items()
+        if counts.get(task, 0) > 1 and (what := found.get(info.class_list, ""))
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -145,3 +145,43 @@ def test_photos_without_maps_do_not_stop_the_job(tmp_path: Path) -> None:
     teacher = {"kind": "maps", "semantic": {"pattern": "../{stem}.png", "classes": ["a", "b"]}}
     result = distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out")
     assert result.labeled == 1 and "no such map" in result.failed[0]["reason"]
+
+
+def brought(folder: Path, maps: list[ndarray], **config: object) -> dict[str, Any]:
+    """Result of labeling photos with these maps."""
+    (folder / "m").mkdir()
+    for number, values in enumerate(maps):
+        save(folder / "photos" / f"{number}.png", number)
+        np.save(folder / "m" / f"{number}.npy", values)
+    task = str(config.pop("task", "semantic"))
+    teacher = {"kind": "maps", task: {"pattern": "../m/{stem}.npy", **config}}
+    return distill.label(folder / "photos", teacher=teacher, out=folder / "out", workers=1, check=False).to_dict()
+
+
+IDS = np.arange(24 * 32).reshape(24, 32) % 2
+
+
+@pytest.mark.parametrize(
+    ("maps", "config", "reason"),
+    [
+        ([0 * IDS, 0 * IDS], {"classes": ["road", "car"]}, "all 2 maps are 'road' everywhere: check the ids"),
+        ([0 * IDS, 0 * IDS], {"task": "instance"}, "all 2 maps are empty: check the ids"),
+        ([IDS / 50 + 0.1], {"task": "depth"}, "the median of all depths is 0.1"),
+        (
+            [IDS * 10 + 300.0],
+            {"task": "depth", "max_value": 900},
+            "the median of all depths is 300 m: check that the unit",
+        ),
+    ],
+)
+def test_sets_that_can_hardly_be_meant_are_remarked_on(
+    tmp_path: Path, maps: list[ndarray], config: dict[str, object], reason: str
+) -> None:
+    notes = brought(tmp_path, maps, **config)["notes"]
+    assert notes[0]["name"] == "all photos" and notes[0]["reason"].startswith(reason)
+
+
+def test_the_fraction_of_pixels_with_a_value_is_stated(tmp_path: Path) -> None:
+    found = brought(tmp_path, [IDS, np.where(IDS, 255, 0)], classes=["road", "car"], remap={255: "ignore"})
+    assert found["valid_fraction"] == {"semantic": 0.75}
+    assert not [note for note in found["notes"] if note["name"] == "all photos"]
