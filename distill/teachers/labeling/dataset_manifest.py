@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.datasets.dataset_card import write_card
 from distill.errors import DistillError, UsageError
-from distill.files import read_json, writer_runs
-from distill.shards import MANIFEST, Manifest, read_manifest, write_manifest
+from distill.files import read_json, write_atomic, writer_runs
+from distill.shards import MANIFEST, Manifest, file_sha256, read_manifest, write_manifest
 from distill.tasks import TASKS, DepthKind, Task
 from distill.teachers.labeling.job import Job, is_whole
 from distill.teachers.labeling.shard_plan import STATS_DIR, plan_lock, read_plan
 from distill.teachers.labeling.shard_stats import FORMAT, ShardStats
+
+_OUTDATED = Path(STATS_DIR, "outdated.json")
+"""Indices of shards whose photos or files have changed since, to the digest of their statistics."""
 
 
 class Sealed(NamedTuple):
@@ -51,7 +55,33 @@ def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None
         if not manifest.teachers:  # no photo has a label
             manifest = manifest.model_copy(update={"teachers": (job.teacher.name,), "licenses": (job.teacher.license,)})
         _publish(job.out, manifest)
+        (job.out / _OUTDATED).unlink(missing_ok=True)
     return manifest, done
+
+
+def find_outdated(job: Job) -> dict[int, str]:
+    """What has changed since each outdated shard was done; sets leave them out until they are labeled again.
+
+    Raises:
+        DistillError: The folder cannot be written.
+    """
+    with plan_lock(job.out):
+        changes = {index: change for index in range(job.num_shards) if (change := job.change(index))}
+        known = {str(index): digest for index in changes if (digest := _stats_digest(job.out, index))}
+        if known:
+            # A manifest of before has digests of shards that are about to change.
+            (job.out / MANIFEST).unlink(missing_ok=True)
+            write_atomic(job.out / _OUTDATED, json.dumps(known).encode())
+        else:
+            (job.out / _OUTDATED).unlink(missing_ok=True)
+    return changes
+
+
+def _stats_digest(out: Path, index: int) -> str:
+    try:
+        return file_sha256(out / STATS_DIR / f"shard-{index:06d}.json")
+    except OSError:
+        return ""
 
 
 def seal_shards(out: Path, *, plan_only: bool = False) -> Sealed:
@@ -72,7 +102,13 @@ def seal_shards(out: Path, *, plan_only: bool = False) -> Sealed:
     with plan_lock(out):
         plan = read_plan(out)
         assert plan is not None
-        done = [stats for index in range(len(plan.shards)) if (stats := _read_finished(out, index)) is not None]
+        outdated = _read_outdated(out)
+        done = [
+            stats
+            for index in range(len(plan.shards))
+            if (stats := _read_finished(out, index)) is not None
+            and outdated.get(str(index)) != _stats_digest(out, index)
+        ]
         manifest = _combine(done, plan.classes)
         if not any(TASKS[task].class_list == "classes" for task in manifest.tasks):
             manifest = manifest.model_copy(update={"classes": ()})
@@ -83,6 +119,14 @@ def seal_shards(out: Path, *, plan_only: bool = False) -> Sealed:
         elif not plan_only:
             _publish(out, manifest)
     return Sealed(manifest, len(done), len(plan.shards))
+
+
+def _read_outdated(out: Path) -> dict[str, Any]:
+    try:
+        values = read_json(out / _OUTDATED)
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _states(out: Path, manifest: Manifest) -> bool:

@@ -177,8 +177,7 @@ def run_label(
     from distill.config import dump_config
     from distill.files import write_atomic
     from distill.run_dir import open_run_dir
-    from distill.shards import MANIFEST
-    from distill.teachers.labeling.dataset_manifest import write_dataset_manifest
+    from distill.teachers.labeling.dataset_manifest import find_outdated, write_dataset_manifest
 
     started, reporter = time.monotonic(), reporter or SilentReporter()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
@@ -194,10 +193,8 @@ def run_label(
     job.write_plan()
     mine = _shards_of_job(job_index, job.num_shards)
     todo = [index for index in mine if job.read_stats(index) is None]
-    changes = {index: change for index in todo if (change := job.change(index))}
-    if changes:
-        # The old manifest states digests of shards that are about to change.
-        (job.out / MANIFEST).unlink(missing_ok=True)
+    outdated = find_outdated(job)
+    changes = {index: outdated[index] for index in todo if index in outdated}
     _report_state(job, mine, todo, changes, reporter)
     with (
         sealed_on_stop(job.out, reporter),
