@@ -56,7 +56,8 @@ def read_map(
     suffix = path.suffix.lower()
     if suffix in _ANNOTATIONS:
         raise DistillError(
-            f"{path}: holds annotations, not one number per pixel", hint="convert them to images of ids first"
+            f"{path}: holds annotations, not one number per pixel",
+            hint="distill data import reads COCO and others; or convert them to images of ids",
         )
     if suffix in _OTHER_FILES:
         raise DistillError(f"{path}: {suffix} files cannot be read", hint="convert it to .npy, .npz or 16-bit PNG")
