@@ -149,7 +149,8 @@ class EnsembleTeacher:
         size_hw = max((label.size_hw for label in labels), key=lambda hw: hw[0] * hw[1])
         label = fuse_labels([resample_nearest(label, size_hw) for label in labels])
         fused = TeacherResult({task: label}, [record | describe(label) | {"fused": len(labels)} for record in records])
-        score_result(photo, fused, self._quality_filter, generated=False)
+        generated = any("answer" in record for record in records)
+        score_result(photo, fused, self._quality_filter, generated=generated)
         result.failures.extend(fused.failures)
         result.notes.extend(fused.notes)
         if task in fused.labels:

@@ -149,6 +149,8 @@ def test_fused_labels_have_all_records_and_licenses(world: Path) -> None:
         # 5 % apart is half a sigma: they agree, and not entirely.
         assert 0.5 < label.confidence[label.valid].mean() < 1
         assert np.median(label.value / scene(int(sample.key))) == pytest.approx(1.0, abs=0.06)
+        # One of its labels was read from colors, whose validity is a part of its quality.
+        assert all("color_validity" in record["quality_parts"] for record in sample.meta["records"])
 
 
 def test_different_depth_kinds_need_a_common_one(world: Path) -> None:
@@ -169,6 +171,7 @@ def test_failing_teacher_leaves_the_others(world: Path) -> None:
     assert result["labeled"] == 10
     assert [row["name"] for row in result["unanswered"]] == ["3.png"]
     assert teachers_of(samples)["3"] == "other"
+    assert not any("color_validity" in record["quality_parts"] for record in samples[0].meta["records"])
 
 
 @pytest.mark.parametrize(
