@@ -1,11 +1,11 @@
-"""Read exports of `distill data export` with the loaders of other tools, and compare all values with the shards.
+r"""Read exports of `distill data export` with the loaders of other tools, and compare all values with the shards.
 
-    python benchmarks/data_formats.py --ultralytics v/bin/python --fiftyone w/bin/python \\
+    python benchmarks/data_formats.py --ultralytics v/bin/python --fiftyone w/bin/python \
         --out benchmarks/results/data_formats.md
 
-Photos and labels are those of the synthetic teacher. pycocotools and `datasets` come with the extra ``dev``; Ultralytics
-and FiftyOne need environments of their own (``pip install ultralytics``; ``pip install fiftyone mongomock``). FiftyOne
-runs with mongomock in place of its database.
+Photos and labels are those of the synthetic teacher. pycocotools and `datasets` come with the extra ``dev``;
+Ultralytics and FiftyOne need environments of their own (``pip install ultralytics``; ``pip install fiftyone
+mongomock``). FiftyOne runs with mongomock in place of its database.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def filter(
     shards: ShardFolder,
     out: Out,
     where: Annotated[
-        str, typer.Argument(help="Condition over the fields of a sample (docs/shards.md).", metavar="[CONDITION]")
+        str, typer.Argument(help="Condition over the fields of a sample (docs/data_formats.md).", metavar="[CONDITION]")
     ] = "",
     tasks: Annotated[
         str, typer.Option(help="Keep the labels of these tasks only, such as depth,normals, and no sample without one.")

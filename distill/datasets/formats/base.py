@@ -18,13 +18,13 @@ from distill.datasets.formats.new_sample import new_sample
 from distill.datasets.operations.copying import read_whole
 from distill.datasets.shard_set import ShardSet
 from distill.datasets.writer import check_out, remove_stale_parts, write_errors
-from distill.errors import UsageError
+from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_image, encode_map, image_size_hw, open_image
 from distill.labels import Label
-from distill.labels.conversions import resample_nearest
+from distill.labels.conversions import drop_absent_instances, resample_nearest
 from distill.runtime.progress import Reporter, SilentReporter
 from distill.shards import Manifest, Sample
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
 IMAGES = "images"
 MAX_ANNOTATION_BYTES = 1024 * 1024 * 1024
@@ -150,10 +150,24 @@ def count(counts: dict[str, int], what: str, number: int = 1) -> None:
 
 
 def label_at(sample: Sample, task: Task, shards: ShardSet, size_hw: tuple[int, int]) -> Label | None:
-    """Label of a task at the size of the photo; None if the sample has none."""
+    """Label of a task at the size of the photo; None if the sample has none.
+
+    Raises:
+        DistillError: It has a class that the set does not list.
+    """
     if task not in sample.tasks:
         return None
-    return resample_nearest(sample.label(task, shards.manifest), size_hw)
+    label, manifest = sample.label(task, shards.manifest), shards.manifest
+    unlisted = set(label.instance_classes.values()) - set(manifest.instance_classes)
+    if TASKS[task].class_list == "classes":
+        ids = np.unique(label.value[label.valid])
+        unlisted = {f"id {number}" for number in ids[ids >= len(manifest.classes)]}
+    if unlisted:
+        raise DistillError(
+            f"{shards.folder}: sample {sample.key} has {min(unlisted)} in its {task} label, and dataset.json does not",
+            hint=f"distill data verify {shards.folder} lists such samples",
+        )
+    return drop_absent_instances(resample_nearest(label, size_hw))
 
 
 def write_photo(sample: Sample, folder: Path, counts: dict[str, int]) -> tuple[str, tuple[int, int]]:

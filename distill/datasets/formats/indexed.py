@@ -33,6 +33,11 @@ class IndexedPng:
     def write(self, shards: ShardSet, folder: Path, options: Options) -> Mapping[str, int]:
         """Write photos, maps and class names."""
         counts: dict[str, int] = {}
+        for name in shards.manifest.classes:
+            if name.strip().splitlines() != [name]:
+                raise UsageError(
+                    f"{shards.folder}: the class {name!r} is no line of text", hint="rename it with relabel-classes"
+                )
         for sample in labeled_samples(shards, [Task.SEMANTIC], options, counts):
             _, size_hw = write_photo(sample, folder / IMAGES, counts)
             label = label_at(sample, Task.SEMANTIC, shards, size_hw)

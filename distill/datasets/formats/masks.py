@@ -79,10 +79,12 @@ def join_outlines(parts: Sequence[ndarray]) -> ndarray:
 
 
 def _gap(first: ndarray, second: ndarray) -> tuple[float, int, int]:
-    """(squared distance, index, index) of the nearest points of two outlines."""
-    squared = ((first[:, None].astype(np.int64) - second[None]) ** 2).sum(-1)
-    at, start = np.unravel_index(int(squared.argmin()), squared.shape)
-    return float(squared[at, start]), int(at), int(start)
+    """(distance, index, index) of the nearest points of two outlines."""
+    from scipy.spatial import cKDTree
+
+    distances, places = cKDTree(first).query(second)
+    start = int(distances.argmin())
+    return float(distances[start]), int(places[start]), start
 
 
 def fill(points: ndarray, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:

@@ -21,9 +21,11 @@ from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError, UsageError
 from distill.images.file_format import SUFFIXES
 from distill.optional import require
-from distill.shards import MANIFEST, Manifest, Sample
+from distill.shards import Manifest, Sample
 from distill.tasks import Task
 
+_MANIFEST = "distill.json"
+"""The manifest of the set without its shards."""
 _FOLDER, _ROWS, _GROUP = "data", 2048, 64
 """Samples in a file, and in a row group: what is in memory at a time."""
 _MAX_GROUP_BYTES = 4 << 30
@@ -50,20 +52,20 @@ class Parquet:
                     writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
         (folder / "README.md").write_text(_card(names), encoding="utf-8")
         manifest = shards.manifest.model_dump(mode="json") | {"shards": []}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         return {"photos": total}
 
     def read(self, path: Path, options: Options) -> ImportedSet:
         """Open a folder that `write` wrote."""
         parquet = require("pyarrow.parquet", extra="parquet", why="read parquet files")
         files = sorted((path / _FOLDER).glob("*.parquet"))
-        if not files or not (path / MANIFEST).is_file():
+        if not files or not (path / _MANIFEST).is_file():
             raise UsageError(
-                f"{path}: has no {_FOLDER}/*.parquet with {MANIFEST}",
+                f"{path}: has no {_FOLDER}/*.parquet with {_MANIFEST}",
                 hint="give a folder that distill data export wrote; distill label reads the photos of other ones",
             )
         try:
-            manifest = Manifest.model_validate(read_annotations(path / MANIFEST))
+            manifest = Manifest.model_validate(read_annotations(path / _MANIFEST))
             total = sum(parquet.ParquetFile(file).metadata.num_rows for file in files)
         except (ValueError, OSError, RuntimeError, TypeError) as error:
             raise DistillError(

@@ -178,3 +178,30 @@ def test_wrong_use(shards: ShardSet, tmp_path: Path) -> None:
         with pytest.raises(DistillError):
             import_(tmp_path / "y", name, out=tmp_path / "z")
     assert not (tmp_path / "z").exists() and set(ALL_TASKS) == set(shards.manifest.tasks)
+
+
+def test_labels_that_the_set_does_not_list_are_errors(tmp_path: Path) -> None:
+    """Sets of other programs may lack names: an export with a wrong name would look right."""
+    shards = write_set(tmp_path / "few", [sample(photo(1), [Task.SEMANTIC])], classes=CLASSES[:2])
+    for name in ("indexed-png", "yolo-semantic", "coco-panoptic"):
+        with pytest.raises(DistillError, match=r"sample photo_b has id 2 in its semantic label"):
+            export(shards.folder, name, out=tmp_path / "x")
+    lines = ("road", "car\nbus", "x")
+    broken = write_set(tmp_path / "lines", [sample(photo(1), [Task.SEMANTIC], classes=lines)], classes=lines)
+    with pytest.raises(UsageError, match="is no line of text"):
+        export(broken.folder, "indexed-png", out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_instance_without_a_pixel_at_the_size_of_the_photo_is_left_out(tmp_path: Path) -> None:
+    from distill.datasets.formats.masks import instance_label
+    from distill.datasets.formats.new_sample import new_sample
+
+    fine = (72, 96)
+    point, block = np.zeros(fine, bool), np.zeros(fine, bool)
+    point[0, 0] = True
+    block[20:60, 20:60] = True
+    label = instance_label({1: point, 2: block}, {1: "car", 2: "car"}, fine, ["car"])
+    shards = write_set(tmp_path / "set", [new_sample(photo(1), [label], teacher="t", license="MIT")])
+    for name in ("coco", "yolo", "cvat"):
+        assert export(shards.folder, name, out=tmp_path / name).counts["instances"] == 1
