@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """Larger files and shard members are refused before reading."""
@@ -138,6 +138,16 @@ def make_private_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def require_new_folder(folder: Path) -> None:
+    """Raise if a folder for a new set has files already.
+
+    Raises:
+        UsageError: It has.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(f"{folder}: is not an empty folder", hint="choose another one for the new set")
 
 
 def temporary_path(path: Path) -> Path:

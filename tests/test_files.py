@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from distill.errors import DistillError
-from distill.files import create_file, parse_json, read_file, read_json, remove_stale_parts, write_atomic
+from distill.errors import DistillError, UsageError
+from distill.files import (
+    create_file,
+    parse_json,
+    read_file,
+    read_json,
+    remove_stale_parts,
+    require_new_folder,
+    write_atomic,
+)
 
 
 def test_only_regular_files_within_the_limit_are_read(tmp_path: Path) -> None:
@@ -81,3 +89,12 @@ def test_temporary_files_of_killed_processes_are_removed_and_no_others(tmp_path:
     remove_stale_parts(tmp_path)
     remove_stale_parts(tmp_path / "missing")
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_new_folder_is_empty_or_missing(tmp_path: Path) -> None:
+    require_new_folder(tmp_path)
+    require_new_folder(tmp_path / "new")
+    (tmp_path / "a").touch()
+    for place in (tmp_path, tmp_path / "a"):
+        with pytest.raises(UsageError, match="not an empty folder"):
+            require_new_folder(place)

@@ -19,7 +19,7 @@ from distill.tasks import TASKS, DepthKind, Task
 DEPTH_EDGES_M = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 90.0)
 """Lower edges of the bins of metric depth; the last bin has no upper edge: it is sky, and what is as far."""
 BINS = 10
-_MAX_SIZES = 100
+MAX_SIZES = 100
 
 
 class CountedMap(NamedTuple):
@@ -99,7 +99,7 @@ class TaskStats:
             "confidence_histogram": ten_bins(self.confidence),
             "quality_histogram": self.quality.tolist(),
             "mean_quality": self.quality_sum / answers if answers else None,
-            "sizes": dict(self.sizes.most_common(_MAX_SIZES)),
+            "sizes": dict(self.sizes.most_common(MAX_SIZES)),
         }
         if TASKS[task].class_list:
             total = sum(self.class_pixels.values())

@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from distill.errors import DistillError, UsageError
+from distill.datasets.tar_groups import scan_tar, unreadable_tar
 from distill.labels import Label
-from distill.shards import Manifest, Sample, ShardEntry, iter_sample_files, read_manifest, read_shard
+from distill.shards import Manifest, Sample, read_manifest, read_shard
 from distill.tar_files import TarMember
 from distill.tasks import Task
 
@@ -199,7 +199,7 @@ class ShardSet(Sequence[Sample]):
             with path.open("rb") as tar:
                 return Sample(members[0].key, {member.extension: member.read(tar) for member in members})
         except (OSError, tarfile.TarError) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable_tar(path, error) from error
 
     def _scan(self, number: int) -> list[list[TarMember]]:
         """Members of each sample of a tar."""
@@ -229,44 +229,3 @@ def open(path: str | Path) -> ShardSet:
         >>> good = shards.filter(lambda info: "depth" in info.tasks).to_torch()
     """
     return ShardSet(Path(path), read_manifest(Path(path)))
-
-
-def scan_tar(path: Path, shard: ShardEntry) -> list[list[TarMember]]:
-    """Members of each sample of a tar, in order; only headers are read.
-
-    Raises:
-        DistillError: The tar is missing or damaged, or has another number of samples than the manifest states.
-    """
-    found: list[list[TarMember]] = []
-    try:
-        for member in iter_sample_files(path):
-            if not found or found[-1][0].key != member.key:
-                found.append([])
-            found[-1].append(member)
-    except (OSError, tarfile.TarError) as error:
-        raise _unreadable(path, error) from error
-    if len(found) != shard.samples:
-        raise DistillError(
-            f"{path}: has {len(found)} samples, and dataset.json states {shard.samples}",
-            hint="distill data verify finds the difference",
-        )
-    return found
-
-
-def _unreadable(path: Path, error: Exception) -> DistillError:
-    if isinstance(error, FileNotFoundError):
-        return DistillError(f"{path}: the shard is missing", hint="copy it again")
-    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return DistillError(
-        f"{path}: the shard cannot be read: {reason}", hint="distill data verify --salvage keeps what is whole"
-    )
-
-
-def require_new_folder(folder: Path) -> None:
-    """Raise if a folder for a new set has files already.
-
-    Raises:
-        UsageError: It has.
-    """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise UsageError(f"{folder}: is not an empty folder", hint="choose another one for the new set")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -22,12 +21,9 @@ from distill.images import decode_rgb, encode_map
 from distill.labels import Label
 from distill.labels.instance_layers import mask_of
 from distill.shards import Sample
-from distill.tasks import TASKS, DepthKind, Task
-from distill.visualization import contact_sheet, draw_confidence
-from distill.visualization.label_drawers import DrawingFacts, drawer_of
+from distill.tasks import TASKS, DepthKind
+from distill.visualization.sample_sheet import draw_sample
 
-_CELL_PX = 480
-_POINT_RGB = (255, 0, 255)
 _POINT = re.compile(r"(\d{1,6}),(\d{1,6})")
 
 
@@ -119,7 +115,7 @@ def show(
     if out is not None:
         if Path(out).suffix.lower() != ".png":
             raise UsageError(f"{out}: the picture is a PNG", hint="give --out a name that ends with .png")
-        write_atomic(Path(out), encode_map(_draw(rgb, labels, points)))
+        write_atomic(Path(out), encode_map(draw_sample(rgb, list(labels.values()), points)))
     return ShownSample(
         key=sample.key,
         position=position,
@@ -237,36 +233,3 @@ def _read_unit(label: Label, row: int, column: int) -> tuple[Any, str, str]:
 
 _READERS = {"depth": _read_depth, "normals": _read_vector, "ids": _read_id, "unit": _read_unit}
 """One reader per `TaskInfo.storage`."""
-
-
-def _draw(
-    rgb: UInt8[ndarray, "h w 3"], labels: Mapping[Task, Label], points: Sequence[tuple[int, int]]
-) -> UInt8[ndarray, "h2 w2 3"]:
-    """Photo, and map and confidence of each label, with the points marked."""
-    cells, captions = [_mark(_scaled(rgb), rgb.shape, points)], ["photo"]
-    for task, label in labels.items():
-        drawer = drawer_of(task)
-        facts = DrawingFacts(
-            depth_kind=label.depth_kind or DepthKind.METRIC, classes=label.classes, layers=label.layers
-        )
-        names = np.unique(label.value[label.valid]).tolist() if label.classes else []
-        drawn = _mark(_scaled(drawer.draw(label.value, label.valid, facts)), rgb.shape, points)
-        cells.append(drawer.add_legend(drawn, facts, only=[number for number in names if number < len(label.classes)]))
-        cells.append(_mark(_scaled(draw_confidence(label.confidence)), rgb.shape, points))
-        captions += [str(task), f"{task} confidence"]
-    return contact_sheet(cells, captions, columns=min(3, len(cells)))
-
-
-def _scaled(picture: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h2 w2 3"]:
-    """The picture with a longer side of `_CELL_PX`."""
-    scale = _CELL_PX / max(picture.shape[:2])
-    size_wh = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-
-
-def _mark(picture: ndarray, photo_shape: Sequence[int], points: Sequence[tuple[int, int]]) -> ndarray:
-    picture = picture.copy()
-    for x, y in points:
-        center = (x * picture.shape[1] // photo_shape[1], y * picture.shape[0] // photo_shape[0])
-        cv2.drawMarker(picture, center, _POINT_RGB, cv2.MARKER_CROSS, 16, 2)
-    return picture

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.datasets.counting import CountedMap, TaskStats, count_map
+from distill.datasets.counting import MAX_SIZES, CountedMap, TaskStats, count_map
 from distill.datasets.shard_set import open as open_set
 from distill.errors import DistillError
 from distill.images import image_size_hw
@@ -20,9 +20,7 @@ from distill.runtime.progress import Reporter, SilentReporter
 from distill.shards import Manifest, Sample
 from distill.tasks import TASKS, DepthKind, Task
 
-_SHOWN = 30
-_MAX_SIZES = 100
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_SHOWN, _BLOCKS = 30, " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class SetStats:
             "tasks": {
                 str(task): found.to_dict(task, self.samples, self.depth_kind) for task, found in self.tasks.items()
             },
-            "photo_sizes": dict(self.photo_sizes.most_common(_MAX_SIZES)),
+            "photo_sizes": dict(self.photo_sizes.most_common(MAX_SIZES)),
             "photo_formats": dict(self.photo_formats),
             "teachers": dict(self.teachers),
             "licenses": dict(self.licenses),
@@ -104,8 +102,7 @@ class SetStats:
         for task, found in values["tasks"].items():
             lines += _class_lines(task, found.get("classes", [])) + _histogram_lines(task, found.get("histogram", []))
         for title, counted in (("teacher", self.teachers), ("license", self.licenses), ("prompt", self.prompts)):
-            shown = counted.most_common(_SHOWN)
-            if shown:
+            if shown := counted.most_common(_SHOWN):
                 cells = [[name if len(name) <= 100 else f"{name[:97]}...", count] for name, count in shown]
                 lines += ["", text_table([title, "samples" if counted is self.licenses else "labels"], cells)]
         return "\n".join(lines)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from distill.errors import DistillError
 from distill.files import MAX_FILE_BYTES
 from distill.labels.placeholders import is_placeholder
 from distill.labels.sample_digest import has_right_digest
-from distill.shards import Sample
-from distill.tar_files import TarGap, TarPiece, iter_pieces
+from distill.shards import Sample, ShardEntry, iter_sample_files
+from distill.tar_files import TarGap, TarMember, TarPiece, iter_pieces
 
 
 @dataclass(slots=True)
@@ -121,3 +122,35 @@ def states_digests(groups: list[Group], tar: BinaryIO) -> bool:
             if has_right_digest("", {"json": tar.read(piece.member.size)}) is not None:
                 return True
     return False
+
+
+def scan_tar(path: Path, shard: ShardEntry) -> list[list[TarMember]]:
+    """Members of each sample of a tar, in order; only headers are read.
+
+    Raises:
+        DistillError: The tar is missing or damaged, or has another number of samples than the manifest states.
+    """
+    found: list[list[TarMember]] = []
+    try:
+        for member in iter_sample_files(path):
+            if not found or found[-1][0].key != member.key:
+                found.append([])
+            found[-1].append(member)
+    except (OSError, tarfile.TarError) as error:
+        raise unreadable_tar(path, error) from error
+    if len(found) != shard.samples:
+        raise DistillError(
+            f"{path}: has {len(found)} samples, and dataset.json states {shard.samples}",
+            hint="distill data verify finds the difference",
+        )
+    return found
+
+
+def unreadable_tar(path: Path, error: Exception) -> DistillError:
+    """The error of a tar that cannot be read, as a sentence."""
+    if isinstance(error, FileNotFoundError):
+        return DistillError(f"{path}: the shard is missing", hint="copy it again")
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return DistillError(
+        f"{path}: the shard cannot be read: {reason}", hint="distill data verify --salvage keeps what is whole"
+    )

@@ -15,9 +15,8 @@ from typing import Any, Self
 
 from distill.datasets.dataset_card import write_card
 from distill.datasets.manifest_builder import ManifestBuilder
-from distill.datasets.shard_set import require_new_folder
 from distill.errors import DistillError, UsageError
-from distill.files import write_hint, writer_runs
+from distill.files import require_new_folder, write_hint, writer_runs
 from distill.shards import Manifest, Sample, ShardEntry, ShardWriter, write_manifest
 from distill.tasks import Task
 

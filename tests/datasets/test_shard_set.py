@@ -11,7 +11,7 @@ import webdataset
 
 import distill
 from distill import datasets
-from distill.datasets.shard_set import ShardSet, require_new_folder
+from distill.datasets.shard_set import ShardSet
 from distill.errors import DistillError, UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
@@ -107,13 +107,6 @@ def test_open_is_part_of_both_apis(folder: Path, tmp_path: Path) -> None:
         datasets.open(tmp_path)
     with pytest.raises(AttributeError, match="no attribute 'shut'"):
         datasets.shut  # noqa: B018
-
-
-def test_a_new_set_needs_an_empty_folder(folder: Path, tmp_path: Path) -> None:
-    require_new_folder(tmp_path)
-    require_new_folder(tmp_path / "new")
-    with pytest.raises(UsageError, match="not an empty folder"):
-        require_new_folder(folder)
 
 
 def test_labels_are_decoded(samples: ShardSet) -> None:
