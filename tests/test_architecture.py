@@ -236,6 +236,8 @@ def test_the_cycle_rule_can_fail(tmp_path: Path) -> None:
 UNMIRRORED = {
     "hostile/test_corpus.py",
     "hostile/test_foreign_folders.py",
+    "hostile/test_fuzz.py",
+    "hostile/test_secrets.py",
     "test_architecture.py",
     "test_documentation.py",
     "test_examples.py",

@@ -24,7 +24,7 @@ class ReplayConfig(TeacherConfig):
     answers: Path
     """The manifest; its paths are relative to its folder."""
     images_root: Path | None = None
-    """Folder below which all images of the manifest lie; null: the folder of the manifest. Another one is only accepted
+    """Folder below which all images of the manifest are; null: the folder of the manifest. Another one is only accepted
     from the command line: a manifest of someone else could name private images, which reports would show."""
     model: str = "unknown"
     """The model that generated them."""

@@ -77,7 +77,7 @@ class ReplayGenerator(CacheableGenerator):
         return existing_file(path) or path
 
     def _check_places(self, rows: Sequence[ManifestRow]) -> None:
-        """Refuse images outside of the folder in which all of them must lie, also by links.
+        """Refuse images outside of the folder in which all of them must be, also by links.
 
         Raises:
             UsageError: There is one.

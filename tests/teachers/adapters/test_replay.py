@@ -1,4 +1,4 @@
-"""Images of a manifest: they lie below its folder, unless the command line names another one."""
+"""Images of a manifest: they are below its folder, unless the command line names another one."""
 
 from __future__ import annotations
 
