@@ -258,7 +258,7 @@ def _with_sizes(data: bytes, size: int) -> bytes:
 
 
 def _places() -> Iterator[Hostile]:
-    """Manifests of generated images that lie elsewhere."""
+    """Manifests of generated images outside of their folder."""
     for place in (
         "/etc/passwd", "../private.png", "a/../../private.png", "..\\private.png", "/dev/zero", "..",
         "/proc/self/environ",
