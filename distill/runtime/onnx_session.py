@@ -101,7 +101,7 @@ def _limit_memory() -> bool:
 def _session_class() -> type:
     import onnxruntime
 
-    class BoundedSession(onnxruntime.InferenceSession):  # type: ignore[misc,name-defined]
+    class BoundedSession(onnxruntime.InferenceSession):
         """A session whose calls end in time."""
 
         _late = False

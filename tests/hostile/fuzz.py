@@ -77,7 +77,7 @@ class Target(NamedTuple):
 
 
 def _png(mode: str = "RGB", **options: object) -> bytes:
-    return saved(Image.fromarray(smooth_rgb(12, 16)).convert(mode), **options)  # type: ignore[arg-type]
+    return saved(Image.fromarray(smooth_rgb(12, 16)).convert(mode), **options)
 
 
 def _photos() -> list[bytes]:

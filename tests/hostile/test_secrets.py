@@ -63,7 +63,7 @@ def test_a_service_that_repeats_the_key_leaves_no_trace(
         nonlocal said
         photos = write_photos(tmp_path / f"photos-{number}", len(script), first=100 * number)
         limits = {"max_attempts": 1, "max_attempts_without_image": 1, "concurrency": 1, "initial_backoff_s": 0.0}
-        own = {"canvas_mode": "photo"} if kind == "gemini" else {"sizes_hw": []}
+        own: dict[str, object] = {"canvas_mode": "photo"} if kind == "gemini" else {"sizes_hw": []}
         with EchoService(*script) as service:
             config = {"kind": kind, "base_url": service.url, "prompts": {"tasks": ["depth"]}, "limits": limits, **own}
             (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(config))

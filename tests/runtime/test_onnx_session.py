@@ -11,6 +11,7 @@ from onnx import helper
 
 from distill.errors import DistillError
 from distill.runtime import onnx_session
+from distill.runtime.cpu import usable_memory
 from distill.runtime.onnx_session import open_session
 from tests.builders.graphs import BOOL, large, loop, model
 
@@ -40,7 +41,7 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_a_graph_cannot_fill_the_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = onnx_session.usable_memory() * onnx_session._MEMORY_FRACTION
+    limit = usable_memory() * onnx_session._MEMORY_FRACTION
     if limit > 14e9:
         pytest.skip("the memory of this machine is larger than the tensor")
     session = open_session(LARGE[name], why="test")

@@ -54,7 +54,7 @@ def open_pool(config: GeminiConfig) -> Any:
     except ImportError:
         httpx = importlib.import_module("httpx")
 
-    class BoundedClient(httpx.AsyncClient):  # type: ignore[misc,name-defined]
+    class BoundedClient(httpx.AsyncClient):
         async def send(self, request: Any, **options: Any) -> Any:
             async with asyncio.timeout(config.limits.timeout_s):
                 streamed = options.pop("stream", False)
