@@ -21,7 +21,7 @@ from distill.teachers.registration.match_stats import MatchStats
 from distill.teachers.registration.refine import CHANCE
 from distill.teachers.tasks import teacher_task
 
-ALGORITHM_VERSION = 8
+ALGORITHM_VERSION = 9
 """Raised whenever results of `estimate_registration` change, so that cached ones are computed again."""
 RESIZE_MODES = ("cover", "fill", "contain")
 
@@ -70,8 +70,8 @@ BENT_AGREEMENT, BENT_GAIN = -0.68, 0.046
 """An image that agrees less than the first number is bent if displacing its parts wins more than the second."""
 FAR_PX, FAR_WEIGHT = 45.0, 0.04
 """Displacements beyond the first number, in px of 1000, lower the log odds: so far, images of other photos fit, too."""
-ACCEPTED = 0.55
-"""Score of an image that may be used; images bent by 25 px reached 0.53, and aligned real ones 0.89 to 1."""
+ACCEPTED = 0.5
+"""Score of an image that may be used."""
 ABOUT_EQUAL = 0.05
 """An image that fits closely may be less by this than its flip: a box flipped and shifted is the same box."""
 GAIN_NATS = 6.0
@@ -88,6 +88,8 @@ SHORT_PX, SHORT_MARGIN = 400.0, 0.05
 """Images with shorter borders are not rejected if their margin is larger."""
 FEW_BORDERS = "it has too few borders for a decision"
 TOO_FAR = "it would have to be stretched more than generators do"
+MAX_LEFT = 0.01
+"""An image is rejected if a drift that is left is larger than this fraction of its longer side."""
 NOT_OVER_PHOTO = "its borders are not on edges of the photo, at any shift, zoom or aspect"
 WARP_GAIN, TURN_NATS, ZOOM_NATS = 0.06, 4.0, 8.0
 """Agreement, and log likelihood, that a distortion must win over the best drift."""
@@ -125,10 +127,9 @@ def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
     if stats is None:
         return replace(IDENTITY, score=0.0, reason="it has no borders to compare")
     score, transform = _score(stats, size_hw), stats.transform
-    if score < ACCEPTED and stats.border_px < SHORT_PX and stats.margin > SHORT_MARGIN:
-        # Too little evidence for either decision: not corrected, with its low score.
-        return replace(IDENTITY, residual_px=stats.uncertainty_px, score=score, reason=FEW_BORDERS)
-    reason = _reason(stats, score)
+    # Too little evidence against it: accepted with its low score, and corrected only by bars.
+    is_short = score < ACCEPTED and stats.border_px < SHORT_PX and stats.margin > SHORT_MARGIN
+    reason = _distorted(stats) if is_short else _reason(stats, score)
     reach_px = [abs(transform.shift_px[i]) + abs(transform.scale_hw[i] - 1) * size_hw[i] / 2 for i in (0, 1)]
     gain_nats = (stats.agreement_fine - stats.agreement_at_identity) * stats.border_px / PX_PER_NAT
     gain = (stats.agreement_fine - stats.agreement_at_identity) / max(stats.agreement_fine - CHANCE, 1e-3)
@@ -136,15 +137,18 @@ def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
     too_little = gain_nats < GAIN_NATS or gain < min(most, GAIN_PER_PX * max(reach_px))
     if stats.has_letterbox and max(reach_px) > BARS_PX:
         too_little = False
-    left = bool(reason) or max(reach_px) < STILL_PX or too_little
+    left = bool(reason) or max(reach_px) < STILL_PX or too_little or (is_short and not stats.has_letterbox)
     # What is left is an error as far as it is real.
-    errors_px = [
-        stats.uncertainty_px,
-        stats.local_px * _real(stats.local_gain * stats.border_px / PX_PER_NAT, LOCAL_NATS),
-    ]
-    errors_px += [stats.moved_px * _real(gain_nats, LEFT_NATS)] if left else []
+    left_px = stats.moved_px * _real(gain_nats, LEFT_NATS) if left else 0.0
+    local_px = stats.local_px * _real(stats.local_gain * stats.border_px / PX_PER_NAT, LOCAL_NATS)
+    if not (reason or is_short) and left_px > MAX_LEFT * max(size_hw):
+        reason = f"it is displaced by about {left_px:.0f} px, and how is not clear"
     found = replace(
-        IDENTITY, residual_px=float(np.hypot.reduce(errors_px)), score=score, accepted=not reason, reason=reason
+        IDENTITY,
+        residual_px=float(np.hypot.reduce([stats.uncertainty_px, local_px, left_px])),
+        score=score,
+        accepted=not reason,
+        reason=reason or (FEW_BORDERS if is_short else ""),
     )
     if left:
         return found
@@ -163,18 +167,26 @@ def _reason(stats: MatchStats, score: float) -> str:
     """Why the image cannot be used; empty if it can."""
     if stats.margin < -FLIP_GAIN and stats.agreement_mirrored > FLIP_SEEN:
         return f"it is {stats.flip}"
+    if stats.margin + stats.distortion.gain > FIT_MARGIN:
+        if name := _distorted(stats):
+            return name
+        if not (stats.has_letterbox or stats.transform.is_plausible):
+            return stats.distortion.name if stats.distortion.is_stretched else TOO_FAR
+    # Bars with straight ends belong to an image that is not bent.
+    displaced = stats.local_gain > BENT_GAIN and not stats.has_letterbox
+    if score >= ACCEPTED and stats.agreement < BENT_AGREEMENT and displaced:
+        return BENT
+    return NOT_OVER_PHOTO if score < ACCEPTED else ""
+
+
+def _distorted(stats: MatchStats) -> str:
+    """Name of the distortion if one fits clearly better; empty if none does."""
     distortion = stats.distortion
     least_nats = ZOOM_NATS if distortion.is_stretched else TURN_NATS
     least_gain = WARP_GAIN if distortion.is_stretched or distortion.is_turned else PERSPECTIVE_GAIN
     wins = distortion.gain > max(least_gain, least_nats * PX_PER_NAT / stats.border_px)
-    if stats.margin + distortion.gain > FIT_MARGIN:
-        if wins and (distortion.is_stretched or distortion.is_turned or distortion.is_tilted):
-            return distortion.name
-        if not (stats.has_letterbox or stats.transform.is_plausible):
-            return distortion.name if distortion.is_stretched else TOO_FAR
-    if score >= ACCEPTED and stats.agreement < BENT_AGREEMENT and stats.local_gain > BENT_GAIN:
-        return BENT
-    return NOT_OVER_PHOTO if score < ACCEPTED else ""
+    is_distorted = distortion.is_stretched or distortion.is_turned or distortion.is_tilted
+    return distortion.name if wins and is_distorted else ""
 
 
 def _score(stats: MatchStats, size_hw: tuple[int, int]) -> float:

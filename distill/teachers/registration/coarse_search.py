@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import scipy.fft
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Complex, Float, Int, UInt8
 from numpy import ndarray
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import maximum_filter
 
 from distill.teachers.registration.edges import EdgePoints, edge_field, edge_points
-from distill.teachers.registration.letterbox import letterbox_edges
+from distill.teachers.registration.letterbox import letterbox_edges, letterbox_lines
 
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
 MAX_SHIFT = 0.06
@@ -19,14 +19,18 @@ MAX_SHIFT = 0.06
 MAX_ZOOM = 0.12
 MAX_ASPECT = 0.03
 LONGEST_PX = 1024
-_COUNTED_PX, _COUNTED_MOST = 1024, 3000
-"""Borders are counted at this size, and at most so many: textures have many, with correlated errors."""
+_COUNTED_MOST = 3000
+"""Pixels of borders, at full size, that count at most: textures have many, with correlated errors."""
 _COARSE_PX = 160
 _TILE_PX = 20
 _WIDEST = 0.2
 """Largest deviation of the scale that is searched up to the image's border."""
 _PEAKS = 200
 """Number of peaks over all transforms that become candidates: a contour fits the same place at many zooms."""
+_SMOOTH = np.array([0.125, 0.75, 0.125], np.float32)
+"""Blur of a pyramid level: with the mean of four pixels, a Gaussian of about one pixel of the finer level."""
+_LEVELS_SIDE = 4
+"""Sides divide by this, so that the pyramid's levels have exactly half the size of the level before."""
 _APART = 0.015
 """Candidates that move the edge points by less than this fraction of the longer side are merged."""
 
@@ -35,46 +39,57 @@ LetterboxEdges = list[tuple[int, float, float]]
 
 
 class RegistrationPair:
-    """Photo and generated image at the image's scale, no finer than either of them."""
+    """Photo and generated image at the image's scale, no finer than either of them.
+
+    Attributes:
+        size_hw: Size at which they are compared.
+        finer: Size of the comparison by `LONGEST_PX` over this one.
+        edge_points: Of the generated image.
+        border_px: Weighted length of its borders.
+        share: Pixels of the comparison per pixel of the generated image, (vertical, horizontal).
+        letterbox: Its bars.
+    """
 
     def __init__(
-        self, photo: UInt8[ndarray, "h w 3"], answer: UInt8[ndarray, "h2 w2 3"], scale_hw: tuple[float, float]
+        self,
+        photo: UInt8[ndarray, "h w 3"],
+        answer: UInt8[ndarray, "h2 w2 3"],
+        scale_hw: tuple[float, float],
+        longest_px: int = LONGEST_PX,
     ) -> None:
         full_hw = answer.shape[:2]
         # Above 1.5 times the photo's resolution there is no more detail.
-        share = min(1.0, LONGEST_PX / max(full_hw), 1.5 / max(scale_hw))
+        share = min(1.0, longest_px / max(full_hw), 1.5 / max(scale_hw))
         self.size_hw = max(8, round(full_hw[0] * share)), max(8, round(full_hw[1] * share))
         reduced, self.share = _reduced(answer, self.size_hw)
-        points = edge_points(reduced)
+        lines = letterbox_lines(answer)
+        points = edge_points(reduced, lines, max(self.share))
         # A row or column that does not fill a pixel of the reduced image moves its center.
         moved = np.array(self.size_hw) / 2 - np.array(full_hw) / 2 * self.share
         self.edge_points = EdgePoints(points.position + moved, points.normal, points.weight)
         # Independent of the size at which the image is compared.
-        finer = min(1.0, _COUNTED_PX / max(full_hw), 1.5 / max(scale_hw)) / share
-        self.border_px = float(points.weight.mean()) * min(_COUNTED_MOST, finer * len(points)) if len(points) else 0.0
+        self.finer = min(1.0, LONGEST_PX / max(full_hw), 1.5 / max(scale_hw)) / share
+        counted = min(_COUNTED_MOST, self.finer * len(points))
+        self.border_px = float(points.weight.mean()) * counted if len(points) else 0.0
         wanted_hw = [scale_hw[i] * self.share[i] * photo.shape[i] for i in (0, 1)]
         small, shrunk_hw = _reduced(photo, (max(8, round(wanted_hw[0])), max(8, round(wanted_hw[1]))))
         self._center_hw = [photo.shape[i] / 2 * shrunk_hw[i] for i in (0, 1)]
         # Pixels of the small photo per pixel of the grid: 1, but for rounding.
         self._zoom_hw = np.array([shrunk_hw[i] / (scale_hw[i] * self.share[i]) for i in (0, 1)])
-        field = edge_field(small)
-        for turned in (field, field.T):
-            turned[:2], turned[-2:] = 0, 0
-        self._levels = [field.view(np.float32).reshape(*field.shape, 2)]
+        self._levels = [_padded(edge_field(small))]
         self.letterbox: LetterboxEdges = [
             (axis, place * self.share[axis], float(wanted_hw[axis] / 2 * np.sign(place)))
-            for axis, place in letterbox_edges(answer, small)
+            for axis, place in letterbox_edges(lines, full_hw, small)
         ]
 
     def _edges(self, level: int) -> Float[ndarray, "h w 2"]:
         """The photo's edges at a pyramid level; each level halves the size."""
         while len(self._levels) <= level:
-            smooth = cv2.GaussianBlur(self._levels[-1], (5, 5), 1.0)
-            half_hw = [(side + 1) // 2 for side in smooth.shape[:2]]
-            half: Float[ndarray, "h w 2"] = cv2.resize(smooth, half_hw[::-1], interpolation=cv2.INTER_AREA).astype(
-                np.float32, copy=False
-            )
-            self._levels.append(half)
+            finer = self._levels[-1]
+            half_hw = [(side + 1) // 2 for side in finer.shape[:2]]
+            half = cv2.resize(finer, half_hw[::-1], interpolation=cv2.INTER_AREA)
+            smooth: Float[ndarray, "h w 2"] = cv2.sepFilter2D(half, -1, _SMOOTH, _SMOOTH)
+            self._levels.append(smooth)
         return self._levels[level]
 
     def coarse_edges(self, size_hw: tuple[int, int], margin_px: int) -> Float[ndarray, "h w 2"]:
@@ -92,26 +107,36 @@ class RegistrationPair:
 
     def edge_profiles(
         self,
-        points: EdgePoints,
         shown: Float[ndarray, "n 2"],
+        normal: Float[ndarray, "n 2"],
         level: int,
         offsets_px: Float[ndarray, " m"],
     ) -> Float[ndarray, "n m"]:
-        """Strength of photo edges of the same direction along the normal of each edge point, around ``shown``."""
+        """Strength of photo edges of the same direction along the normals of edge points, around ``shown``."""
         step = 2**level
-        rows, columns = (
-            (
-                ((shown[:, axis] * self._zoom_hw[axis] + self._center_hw[axis]) / step - 0.5)[:, None]
-                + (points.normal[:, axis] / step)[:, None] * offsets_px
-            ).astype(np.float32)
-            for axis in (0, 1)
-        )
+        center, steps = shown * (self._zoom_hw / step), (normal / step).astype(np.float32)
+        center += np.array(self._center_hw) / step - 0.5
+        center, offsets = center.astype(np.float32), offsets_px.astype(np.float32)
+        rows, columns = (steps[:, axis, None] * offsets for axis in (0, 1))
+        rows += center[:, :1]
+        columns += center[:, 1:]
         found = cv2.remap(self._edges(level), columns, rows, interpolation=cv2.INTER_LINEAR)
-        direction = points.direction.astype(np.complex64)
-        profiles: ndarray = np.maximum(
-            found[..., 0] * direction.real[:, None] + found[..., 1] * direction.imag[:, None], np.float32(0)
-        )
+        # Twice the angle, as in the field.
+        down, right = normal.astype(np.float32).T
+        profiles: ndarray = found[..., 0] * (right * right - down * down)[:, None]
+        profiles += found[..., 1] * (2 * right * down)[:, None]
+        np.maximum(profiles, 0, out=profiles)
         return profiles
+
+
+def _padded(field: Complex[ndarray, "h w"]) -> Float[ndarray, "h2 w2 2"]:
+    """The field as pairs of numbers, without edges at its frame, with zeros below and on the right."""
+    field[:2], field[-2:], field[:, :2], field[:, -2:] = 0, 0, 0, 0
+    down, right = (-side % _LEVELS_SIDE for side in field.shape)
+    padded: ndarray = cv2.copyMakeBorder(
+        field.view(np.float32).reshape(*field.shape, 2), 0, down, 0, right, cv2.BORDER_CONSTANT, value=0
+    )
+    return padded
 
 
 def _reduced(
@@ -130,12 +155,12 @@ def _reduced(
     return small, (size_hw[0] / cut_hw[0], size_hw[1] / cut_hw[1])
 
 
-def shown_at(position: Float[ndarray, "n 2"], params: Float[ndarray, "*t 8"]) -> Float[ndarray, "*t n 2"]:
+def shown_at(position: Float[ndarray, "*t n 2"], params: Float[ndarray, "*t 8"]) -> Float[ndarray, "*t n 2"]:
     """Positions in the photo of points of the image; ``params`` as in `TransformFit` of `.refine`."""
     shift, scale, slant, perspective = (params[..., None, first : first + 2] for first in (0, 2, 4, 6))
     shown: ndarray = position * (1 + scale + (position * perspective).sum(axis=-1, keepdims=True))
     shown += shift
-    shown += position[:, ::-1] * slant
+    shown += position[..., ::-1] * slant
     return shown
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,13 +11,15 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float, Shaped, UInt8
 from numpy import ndarray
 
-from distill.teachers.registration.letterbox import letterbox_lines
+from distill.teachers.registration.letterbox import LetterboxLine, letterbox_lines
 
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
 _BLUR_PX = 1.2
 _STEP = 10.0
 _CLEAR_STEP = 20.0
-_ENOUGH = 60000
+_ENOUGH = 30000
+_STRIP = 32
+"""Rows that are computed at once, and stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +60,47 @@ class EdgePoints:
         return (self.normal[:, 1] + 1j * self.normal[:, 0]) ** 2
 
 
-def edge_field(rgb: UInt8[ndarray, "h w 3"]) -> Complex[ndarray, "h w"]:
-    """Thin edges as complex numbers: contrast as length, twice the direction as angle, so that opposite signs agree."""
-    along, across, power = _structure(rgb, _BLUR_PX)
+def edge_field(photo: UInt8[ndarray, "h w *colors"]) -> Complex[ndarray, "h w"]:
+    """Thin edges as complex numbers: contrast as length, twice the direction as angle, so that opposite signs agree.
+
+    Args:
+        photo: Color or gray.
+    """
+    along, across, power = _structure(photo, _BLUR_PX)
     slope = cv2.sqrt(power)
-    # Saturates: a border counts once, however strong. Haze and soft shadows (below the image's root mean square slope)
-    # count little: without this term, horizons in haze moved the result by 6 px.
-    clear = _wide_blur(slope, 4, 4)
-    clear *= np.float32(0.5)
-    clear += slope
-    clear += np.float32(np.sqrt(cv2.mean(power)[0]) + 2.0)
-    # Non-maximum suppression: without it, 90 % of corrected images were within 4 px, with it within 1.4.
-    crest = slope / (_wide_blur(slope, 2, 1.5 * _BLUR_PX) + np.float32(1e-3))
-    crest -= 1
-    np.clip(crest, 0, 1, out=crest)
-    clear *= slope + np.float32(1e-3)
-    crest /= clear
-    field = np.empty(slope.shape, np.complex64)
-    np.multiply(along, crest, out=field.real)
-    np.multiply(across, crest, out=field.imag)
-    return field
+    around, near = _wide_blur(slope, 4, 4), _wide_blur(slope, 2, 1.5 * _BLUR_PX)
+    typical = np.float32(np.sqrt(cv2.mean(power)[0]) + 2.0)
+    field = np.empty((*slope.shape, 2), np.float32)
+    for rows in _strips(len(slope)):
+        # Saturates: a border counts once, however strong. Haze and soft shadows (below the image's root mean square
+        # slope) count little: without this term, horizons in haze moved the result by 6 px.
+        clear = around[rows] * np.float32(0.5)
+        clear += slope[rows]
+        clear += typical
+        clear *= slope[rows] + np.float32(1e-3)
+        # Non-maximum suppression: without it, 90 % of corrected images were within 4 px, with it within 1.4.
+        crest = slope[rows] / (near[rows] + np.float32(1e-3))
+        crest -= 1
+        np.clip(crest, 0, 1, out=crest)
+        crest /= clear
+        cv2.merge([along[rows] * crest, across[rows] * crest], dst=field[rows])
+    return field.view(np.complex64)[..., 0]
 
 
-def edge_points(rgb: UInt8[ndarray, "h w 3"]) -> EdgePoints:
-    """Edge points of a generated image, without those of its bars and its frame."""
+def edge_points(
+    rgb: UInt8[ndarray, "h w 3"], lines: Sequence[LetterboxLine] | None = None, share: float = 1.0
+) -> EdgePoints:
+    """Edge points of a generated image, without those of its bars and its frame.
+
+    Args:
+        rgb: The image.
+        lines: Ends of its bars; by default they are searched for.
+        share: Pixels of this image per pixel of the one with the bars.
+    """
     along, across, power = _structure(rgb, 1.0)
-    candidates = np.flatnonzero((power > _STEP**2) & _inside(rgb))
+    candidates = np.flatnonzero(
+        (power > _STEP**2) & _inside(rgb.shape[:2], letterbox_lines(rgb) if lines is None else lines, share)
+    )
     if len(candidates) > _ENOUGH:
         candidates = candidates[np.arange(_ENOUGH) * len(candidates) // _ENOUGH]
     if not len(candidates):
@@ -105,31 +124,48 @@ def edge_points(rgb: UInt8[ndarray, "h w 3"]) -> EdgePoints:
     return EdgePoints(position, normal, middle / (middle + _CLEAR_STEP))
 
 
-def _inside(rgb: UInt8[ndarray, "h w 3"]) -> Bool[ndarray, "h w"]:
+def _inside(size_hw: tuple[int, int], lines: Sequence[LetterboxLine], share: float) -> Bool[ndarray, "h w"]:
     """Pixels away from the frame and from the ends of bars, whose edges no photo shows."""
-    kept = np.zeros(rgb.shape[:2], bool)
+    kept = np.zeros(size_hw, bool)
     kept[2:-2, 2:-2] = True
-    for line in letterbox_lines(rgb):
+    for line in lines:
         if line.share > 0.6:
             turned = kept if line.axis == 0 else kept.T
-            edge = line.width + 4
+            edge = math.ceil(line.width * share) + 4
             turned[-edge:] &= not line.far
             turned[:edge] &= line.far
     return kept
 
 
 def _structure(
-    rgb: UInt8[ndarray, "h w 3"], blur_px: float
+    image: UInt8[ndarray, "h w *colors"], blur_px: float
 ) -> tuple[Float[ndarray, "h w"], Float[ndarray, "h w"], Float[ndarray, "h w"]]:
-    """(cosine, sine, length) of the structure tensor's direction, over all three colors."""
-    smooth = cv2.GaussianBlur(rgb, (7, 7), blur_px)
-    right, down = cv2.Scharr(smooth, cv2.CV_16S, 1, 0), cv2.Scharr(smooth, cv2.CV_16S, 0, 1)
-    # cv2.transform sums over colors several times faster than numpy does; the filter's factors sum to 32.
-    ones = np.full((1, 3), 1 / 32**2, np.float32)
-    along = cv2.transform(cv2.multiply(right + down, right - down, dtype=cv2.CV_32F), ones)
-    across = cv2.transform(cv2.multiply(right, down, dtype=cv2.CV_32F), 2 * ones)
-    # The last bits of cv2.magnitude differ between processes, and labels must be reproducible.
-    return along, across, cv2.sqrt(along * along + across * across)
+    """(cosine, sine, length) of the structure tensor's direction, over all colors."""
+    smooth = cv2.GaussianBlur(image, (7, 7), blur_px)
+    along, across, power = (np.empty(image.shape[:2], np.float32) for _ in range(3))
+    # The filter's factors sum to 32; cv2.transform sums over colors several times faster than numpy does.
+    ones, unit = np.ones((1, 3), np.float32), 1 / 32**2
+    for rows in _strips(len(smooth)):
+        first = max(0, rows.start - 1)
+        inner = slice(rows.start - first, rows.stop - first)
+        strip = smooth[first : rows.stop + 1]
+        right, down = cv2.Scharr(strip, cv2.CV_16S, 1, 0)[inner], cv2.Scharr(strip, cv2.CV_16S, 0, 1)[inner]
+        cosine = cv2.multiply(cv2.add(right, down), cv2.subtract(right, down), scale=unit, dtype=cv2.CV_32F)
+        sine = cv2.multiply(right, down, scale=2 * unit, dtype=cv2.CV_32F)
+        if image.ndim == 3:
+            cosine, sine = cv2.transform(cosine, ones), cv2.transform(sine, ones)
+        along[rows], across[rows] = cosine, sine
+        # The last bits of cv2.magnitude differ between processes, and labels must be reproducible.
+        cosine *= cosine
+        sine *= sine
+        cosine += sine
+        power[rows] = cv2.sqrt(cosine)
+    return along, across, power
+
+
+def _strips(height: int) -> Iterator[slice]:
+    """All rows, a few at a time."""
+    return (slice(top, min(height, top + _STRIP)) for top in range(0, height, _STRIP))
 
 
 def _wide_blur(image: Float[ndarray, "h w"], shrink: int, sigma_px: float) -> Float[ndarray, "h w"]:

@@ -33,17 +33,15 @@ from distill.teachers.registration.coarse_search import (
     LetterboxEdges,
     RegistrationPair,
 )
+from distill.teachers.registration.edge_profiles import PROJECTIVE, EdgeProfiles, TransformFit, neg_log_prior
 from distill.teachers.registration.edges import EdgePoints
 from distill.teachers.registration.match_stats import MAX_ASPECT, AxisAlignedTransform, Distortion, MatchStats
 from distill.teachers.registration.refine import (
     CHANCE,
-    PROJECTIVE,
-    TransformFit,
-    agreement_at_identity,
+    NEAR_PX,
     covariance,
     fit_letterbox,
     local_offsets,
-    neg_log_prior,
     refine_coarse,
     refine_final,
     refine_fine,
@@ -63,6 +61,8 @@ PX_PER_NAT = 15.0
 _BARS_PREFERRED, _BAR_PREFERRED = 0.25, 0.05
 _CLEAR, _CLEAR_PX = -0.55, 900.0
 _STILL_GAIN, _STILL_SHARE = 0.01, 0.006
+_LARGE_PX, _QUICK_PX = 900, 600
+_QUICK_CLEAR, _QUICK_GAIN, _QUICK_SHARE = -0.6, 0.07, 0.0015
 FLIPS = {(1, -1): "mirrored left to right", (-1, 1): "upside down", (-1, -1): "turned by 180 degrees"}
 
 
@@ -76,21 +76,47 @@ def find_drift(
         answer: Generated image.
         scale_hw: Pixels of the generated image per photo pixel by the resize mode; both share their centers.
     """
-    pair = RegistrationPair(photo, answer, scale_hw)
-    if len(pair.edge_points) < _MIN_POINTS:
-        return None
     with one_blas_thread():
-        return _found(pair)
+        if max(answer.shape) > _LARGE_PX:
+            pair = RegistrationPair(photo, answer, scale_hw, _QUICK_PX)
+            if (found := _in_place(pair, _QUICK_CLEAR)) and _is_still(found, answer.shape):
+                return found
+        pair = RegistrationPair(photo, answer, scale_hw)
+        if len(pair.edge_points) < _MIN_POINTS:
+            return None
+        return _in_place(pair, _CLEAR) or _searched(pair)
 
 
-def _found(pair: RegistrationPair) -> MatchStats:
-    few, many = pair.edge_points.subsample(_FEW), pair.edge_points.subsample(_MANY)
-    rough, distortion, search = _searched(pair, few)
+def _in_place(pair: RegistrationPair, clear: float) -> MatchStats | None:
+    """Statistics of an image that fits in place as closely as only images of the photo do, without a search."""
+    if pair.letterbox or len(pair.edge_points) < _MIN_POINTS:
+        return None
+    few = pair.edge_points.subsample(_FEW)
+    (still,) = refine_coarse(pair, few, [np.zeros(8)], [])
+    if not _is_clear(pair, still, clear):
+        return None
+    distortion = _distortion(pair, few, still, [])
+    moved_px = np.abs(show(few, np.array(distortion.params)) - few.position).max()
+    if distortion.gain >= _STILL_GAIN or moved_px >= _STILL_SHARE * max(pair.size_hw):
+        return None
+    return _match_stats(pair, still, still.agreement, distortion, [], _flipped(pair, None, still))
+
+
+def _is_still(stats: MatchStats, size_hw: tuple[int, ...]) -> bool:
+    """Whether nothing suggests a drift, which a larger size could tell better."""
+    gain = stats.agreement_fine - stats.agreement_at_identity
+    return gain < _QUICK_GAIN and stats.moved_px < _QUICK_SHARE * max(size_hw)
+
+
+def _searched(pair: RegistrationPair) -> MatchStats:
+    """Statistics of the best of all drifts and distortions."""
+    few = pair.edge_points.subsample(_FEW)
+    rough, distortion, search = _best_transform(pair, few)
     letterbox, seen = pair.letterbox, rough.agreement
     if letterbox and _believable(letterbox, max(pair.size_hw)):
         # A bar on one side leaves most parameters open.
         letterboxed = max(
-            (refine_coarse(pair, few, start, letterbox) for start in (fit_letterbox(letterbox), rough.params)),
+            refine_coarse(pair, few, [fit_letterbox(letterbox), rough.params], letterbox),
             key=attrgetter("agreement"),
         )
         # One straight border may also be an object's.
@@ -99,22 +125,36 @@ def _found(pair: RegistrationPair) -> MatchStats:
         distortion = replace(distortion, gain=distortion.gain + seen - rough.agreement)
     else:
         letterbox = []
+    return _match_stats(pair, rough, seen, distortion, letterbox, _flipped(pair, search, rough))
+
+
+def _match_stats(
+    pair: RegistrationPair,
+    rough: TransformFit,
+    seen: float,
+    distortion: Distortion,
+    letterbox: LetterboxEdges,
+    flipped: tuple[float, str],
+) -> MatchStats:
+    """Statistics of a transform, refined at full size."""
+    many = pair.edge_points.subsample(_MANY)
     settled, at_identity = refine_fine(pair, many, rough.params, letterbox)
     fit = _better_nearby(pair, many, settled, letterbox)
     if fit is not settled:
-        at_identity = agreement_at_identity(pair, many)
-    flipped, flip = _flipped(pair, search, rough)
+        at_identity = EdgeProfiles(pair, many, [np.zeros(8)], 0, NEAR_PX).agreement(np.zeros(8), 1.0)
+    # A small size shows a part of the gain only.
+    at_identity = fit.agreement - pair.finer * (fit.agreement - at_identity)
     local_px, local_gain = local_offsets(pair, many, fit.params)
     return MatchStats(
         transform=_to_transform(pair, fit.params),
         uncertainty_px=_expected_error(pair, many, covariance(pair, many, fit)),
         agreement=max(seen, rough.agreement),
-        agreement_mirrored=flipped,
+        agreement_mirrored=flipped[0],
         agreement_fine=fit.agreement,
         agreement_at_identity=at_identity,
         border_px=pair.border_px,
         has_letterbox=bool(letterbox),
-        flip=flip,
+        flip=flipped[1],
         distortion=distortion,
         moved_px=_moved_px(pair, many, fit.params),
         local_px=local_px / min(pair.share),
@@ -122,21 +162,12 @@ def _found(pair: RegistrationPair) -> MatchStats:
     )
 
 
-def _searched(pair: RegistrationPair, points: EdgePoints) -> tuple[TransformFit, Distortion, CoarseSearch | None]:
-    """(best drift, best distortion, the search if the drift is not clear).
-
-    Nothing is searched for an image that fits in place as closely as only images of the photo do.
-    """
-    still = refine_coarse(pair, points, np.zeros(8), [])
-    if _is_clear(pair, still) and not pair.letterbox:
-        distortion = _distortion(pair, points, still, [])
-        moved_px = np.abs(show(points, np.array(distortion.params)) - points.position).max()
-        if distortion.gain < _STILL_GAIN and moved_px < _STILL_SHARE * max(pair.size_hw):
-            return still, distortion, None
+def _best_transform(pair: RegistrationPair, points: EdgePoints) -> tuple[TransformFit, Distortion, CoarseSearch | None]:
+    """(best drift, best distortion, the search if the drift is not clear)."""
     search = CoarseSearch(pair)
     surfaces = search.surfaces(pair.edge_points)
     drifts = search.best(surfaces, pair.edge_points, _CANDIDATES, DRIFTS)[1]
-    rough = _best(pair, points, [still.params, *drifts], [])
+    rough = _best(pair, points, [np.zeros(8), *drifts], [])
     distortion = _distortion(pair, points, rough, [])
     if _is_clear(pair, rough) and distortion.gain < _STILL_GAIN:
         return rough, distortion, None
@@ -144,17 +175,16 @@ def _searched(pair: RegistrationPair, points: EdgePoints) -> tuple[TransformFit,
     return rough, max(distortion, _distortion(pair, points, rough, starts), key=attrgetter("gain")), search
 
 
-def _is_clear(pair: RegistrationPair, fit: TransformFit) -> bool:
+def _is_clear(pair: RegistrationPair, fit: TransformFit, clear: float = _CLEAR) -> bool:
     """Whether the image fits as closely as only images of the photo do."""
-    return fit.agreement > _CLEAR and pair.border_px > _CLEAR_PX
+    return fit.agreement > clear and pair.border_px > _CLEAR_PX
 
 
 def _distortion(
     pair: RegistrationPair, points: EdgePoints, rough: TransformFit, starts: list[Float[ndarray, " 8"]]
 ) -> Distortion:
     """Best rotation, shear, larger zoom or stretch, relative to the best drift."""
-    fits = [refine_coarse(pair, points, start, [], PROJECTIVE) for start in starts or [rough.params]]
-    best = max(fits, key=attrgetter("agreement"))
+    best = max(refine_coarse(pair, points, starts or [rough.params], [], PROJECTIVE), key=attrgetter("agreement"))
     return Distortion(best.agreement - rough.agreement, tuple(best.params.tolist()))
 
 
@@ -163,17 +193,21 @@ def _flipped(pair: RegistrationPair, search: CoarseSearch | None, rough: Transfo
 
     The flips of an image that is clearly of this photo are compared in place, without a search.
     """
-    flips = [(sign, pair.edge_points.flip(sign)) for sign in _asymmetric(pair.edge_points, max(pair.size_hw))]
+    signs = _asymmetric(pair.edge_points, max(pair.size_hw))
+    if not signs:
+        return CHANCE, ""
     if search:
-        found = [search.best(search.surfaces(points), points, 1, SMALL_DRIFTS) for _, points in flips]
+        flips = [pair.edge_points.flip(sign) for sign in signs]
+        found = [search.best(search.surfaces(points), points, 1, SMALL_DRIFTS) for points in flips]
         # Scores of short contours are close.
         few = 1 if pair.border_px > _SMALL_PX else len(flips)
         order = sorted(range(len(flips)), key=lambda number: -found[number][0])[:few]
-        places = [(found[number][1][0], *flips[number]) for number in order]
+        starts, signs = [found[number][1][0] for number in order], [signs[number] for number in order]
     else:
-        places = [(rough.params * (*sign, 1, 1, 1, 1, 1, 1), sign, points) for sign, points in flips]
-    fits = [(refine_coarse(pair, points.subsample(_FEW), start, []), sign) for start, sign, points in places]
-    return max(((fit.agreement, FLIPS[sign]) for fit, sign in fits), default=(CHANCE, ""))
+        starts = [rough.params * (*sign, 1, 1, 1, 1, 1, 1) for sign in signs]
+    some = pair.edge_points.subsample(_FEW if search else _FEW // 2)
+    fits = refine_coarse(pair, some, starts, [], signs=signs, once=search is None)
+    return max((fit.agreement, FLIPS[sign]) for fit, sign in zip(fits, signs, strict=True))
 
 
 def _asymmetric(edge_points: EdgePoints, longest_px: float) -> list[tuple[int, int]]:
@@ -203,7 +237,7 @@ def _best(
     nearly as good are refined further before one is chosen.
     """
     worth_nats = partial(_worth_nats, pair)
-    fits = sorted((refine_coarse(pair, points, start, letterbox) for start in starts), key=worth_nats, reverse=True)
+    fits = sorted(refine_coarse(pair, points, starts, letterbox), key=worth_nats, reverse=True)
     rivals: list[TransformFit] = []
     for fit in fits:
         if worth_nats(fit) < worth_nats(fits[0]) - _RIVAL_NATS:

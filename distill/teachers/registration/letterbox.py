@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -16,18 +18,25 @@ _MIN_BAR = 0.005
 _CROP_LEVELS, _CROP_SHARE, _BLURRED = 12, 0.98, 0.1
 
 
-def letterbox_edges(answer: UInt8[ndarray, "h w 3"], photo: UInt8[ndarray, "h2 w2 3"]) -> list[tuple[int, float]]:
+def letterbox_edges(
+    lines: Sequence[LetterboxLine], size_hw: tuple[int, int], photo: UInt8[ndarray, "h w 3"]
+) -> list[tuple[int, float]]:
     """(axis, position) of straight lines between bars and content, from the answer's center, in its pixels.
 
     The photo ends there, unless the photo has such bars itself.
+
+    Args:
+        lines: Of the answer.
+        size_hw: Size of the answer.
+        photo: Any size.
     """
-    narrowest_px = _MIN_BAR * max(answer.shape[:2])
-    lines = [line for line in letterbox_lines(answer) if line.share > 0.9 and line.width >= narrowest_px]
+    narrowest_px = _MIN_BAR * max(size_hw)
+    lines = [line for line in lines if line.share > 0.9 and line.width >= narrowest_px]
     sides = {(line.axis, line.far) for line in letterbox_lines(photo)} if lines else set()
     found = []
     for line in lines:
         if (line.axis, line.far) not in sides:
-            position = line.width + 2 - line.covered - answer.shape[line.axis] / 2
+            position = line.width + 2 - line.covered - size_hw[line.axis] / 2
             found.append((line.axis, -position if line.far else position))
     return found
 
@@ -95,15 +104,19 @@ def _bars(rgb: UInt8[ndarray, "h w 3"], axis: int) -> tuple[int, int]:
     counts = []
     for far in (False, True):
         edge = np.s_[-2:] if far else np.s_[:2]
-        outermost = rgb[edge] if axis == 0 else rgb[:, edge]
-        color = np.median(outermost.reshape(-1, 3), axis=0)
+        color = np.median((rgb[edge] if axis == 0 else rgb[:, edge]).reshape(-1, 3), axis=0)
+        count = length = rgb.shape[axis]
         # Most images have no bars: a look at the outermost rows saves one at the others.
-        for rows in (outermost, rgb):
+        for start, stop in pairwise((0, 2, 16, 64, 256, max(length, 256))):
+            part = slice(max(0, length - stop), length - start) if far else slice(start, stop)
+            rows = rgb[part] if axis == 0 else np.ascontiguousarray(rgb[:, part])
+            if not rows.size:
+                break
             alike = cv2.inRange(rows, color - _BAR_LEVELS, color + _BAR_LEVELS)
             share = cv2.reduce(alike, 1 - axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
             other = np.flatnonzero((share[::-1] if far else share) < 0.985)
-            count = int(other[0]) if len(other) else len(share)
             if len(other):
+                count = start + int(other[0])
                 break
         counts.append(count if count > 1 else 0)
     return counts[0], counts[1]

@@ -1,55 +1,34 @@
-"""Refinement of one candidate transform by expectation maximization."""
+"""Refinement of candidate transforms: from the search grid to the end, uncertainty, offsets of parts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from distill.teachers.registration.coarse_search import LetterboxEdges, RegistrationPair, shown_at
+from distill.teachers.registration.edge_profiles import (
+    STRAIGHT,
+    UNIT,
+    EdgeProfiles,
+    TransformFit,
+    e_step,
+    mean_agreement,
+    solve_with_prior,
+)
 from distill.teachers.registration.edges import EdgePoints
 
 CHANCE = -1.0
 """Agreement of an image that is displaced by 10 px or more: displaced real pairs had -0.9 to -1.05."""
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
-_EVERYWHERE = 0.15
-_PRIOR, _INDEPENDENT = 4.0, 4000
-_STEPS, _HARDLY_PX = 8, 3.0
+_HARDLY_PX = 3.0
 _IDENTITY = np.zeros(8)
 _WORSE = 0.01
-_NEAR_PX = np.arange(-12, 13) * 0.5
+NEAR_PX = np.arange(-12, 13) * 0.5
 _SIDESTEP = 0.007
 _PARTS, _LOCAL_PRIOR = 5, 2.0
-_UNIT = np.array([1, 1, 0.01, 0.01, 0.01, 0.01, 1e-4, 1e-4])
-_KNOWN = np.diag([1 / 14**2, 1 / 14**2, 1 / 5.6**2, 1 / 5.6**2, 0.05, 0.05, 0.5, 0.5])
-_KNOWN[2:4, 2:4] += np.array([[1, -1], [-1, 1]]) / 1.3**2
-"""Inverse covariance of the prior in px and %: shifts of 14 px, zooms of about 4 %, aspects of 1 %, no rotation."""
-STRAIGHT, PROJECTIVE = 4, 8
-"""Number of free parameters: without and with rotation, shear and perspective."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransformFit:
-    """A refined candidate.
-
-    Attributes:
-        params: (down, right, tall, wide, slant, lean, back, aside): the generated image's point ``a`` shows the photo's
-            point ``(down, right) + [[1 + tall, slant], [lean, 1 + wide]] a + ((back, aside) a) a``, both from the
-            center, with the photo placed by the resize mode. Slant and lean are 0 but for rotation and shear, back and
-            aside but for perspective.
-        agreement: As in `distill.teachers.registration.estimate.MatchStats`.
-        across: Displacement of each point along its normal by each parameter.
-        weight: Of each point.
-        left_px: Displacement of each point along its normal that the transform does not explain.
-    """
-
-    params: Float[ndarray, " 8"]
-    agreement: float
-    across: Float[ndarray, "n p"]
-    weight: Float[ndarray, " n"]
-    left_px: Float[ndarray, " n"]
 
 
 def _coarse_level(pair: RegistrationPair) -> int:
@@ -64,17 +43,39 @@ def show(points: EdgePoints, params: Float[ndarray, " 8"]) -> Float[ndarray, "n 
 def refine_coarse(
     pair: RegistrationPair,
     points: EdgePoints,
-    start: Float[ndarray, " 8"],
+    starts: Sequence[Float[ndarray, " 8"]],
     letterbox: LetterboxEdges,
     free: int = STRAIGHT,
-) -> TransformFit:
-    """From the search grid to within a few pixels."""
+    signs: Sequence[tuple[int, int]] = (),
+    *,
+    once: bool = False,
+) -> list[TransformFit]:
+    """From the search grid to within a few pixels, each start by itself.
+
+    Args:
+        pair: Photo and generated image.
+        points: Edge points of the generated image.
+        starts: Parameters of the transforms.
+        letterbox: Bars.
+        free: Number of free parameters.
+        signs: Flip of the edge points for each start; by default none.
+        once: Whether fits that moved far are not continued from there.
+    """
     level = _coarse_level(pair)
     offsets_px = np.arange(-10, 11) * float(2**level) * 0.5
-    fit = refine(pair, points, start, level, offsets_px, (5.0, 3.0, 2.0), letterbox, free)
-    if np.abs(show(points, fit.params) - show(points, start)).max() < _HARDLY_PX:
-        return fit
-    return refine(pair, points, fit.params, level, offsets_px, (3.0, 2.0), letterbox, free)
+    profiles = EdgeProfiles(pair, points, starts, level, offsets_px, free, signs)
+    fits = profiles.refine((5.0, 3.0, 2.0), letterbox)
+    if once:
+        return fits
+    far = np.flatnonzero(
+        np.abs(profiles.shown([fit.params for fit in fits]) - profiles.center).max((1, 2)) > _HARDLY_PX
+    )
+    if len(far):
+        signs = [signs[i] for i in far] if signs else ()
+        again = EdgeProfiles(pair, points, [fits[i].params for i in far], level, offsets_px, free, signs)
+        for i, fit in zip(far, again.refine((3.0, 2.0), letterbox), strict=True):
+            fits[i] = fit
+    return fits
 
 
 def refine_fine(
@@ -86,14 +87,15 @@ def refine_fine(
     labels of another moment) agree less at a small reach, and the few that are on edges by chance would dominate.
     """
     level = _coarse_level(pair)
-    far_px = np.arange(-12, 13) * 0.5 * 2**level
-    wide = refine(pair, points, start, level, far_px, (4.0, 3.0), letterbox)
-    close = refine(pair, points, wide.params, 0, _NEAR_PX, (2.5, 1.5), letterbox)
-    close = refine_final(pair, points, close.params, letterbox)
-    still = _agreement(pair, points, _IDENTITY, level, far_px, 3.0)
+    around = EdgeProfiles(pair, points, [start], level, np.arange(-12, 13) * 0.5 * 2**level)
+    (wide,) = around.refine((4.0, 3.0), letterbox)
+    near = EdgeProfiles(pair, points, [wide.params], 0, NEAR_PX)
+    (close,) = near.refine((2.5, 1.5), letterbox)
+    (close,) = near.around(close.params).refine((1.5, 1.0), letterbox, close.params)
+    still = around.around(_IDENTITY).agreement(_IDENTITY, 3.0)
     # A better place is also better, or no worse, at the wider reach.
-    if close.agreement > wide.agreement and _agreement(pair, points, close.params, level, far_px, 3.0) > still - _WORSE:
-        return close, agreement_at_identity(pair, points)
+    if close.agreement > wide.agreement and around.around(close.params).agreement(close.params, 3.0) > still - _WORSE:
+        return close, near.around(_IDENTITY).agreement(_IDENTITY, 1.0)
     return wide, still
 
 
@@ -101,7 +103,7 @@ def refine_final(
     pair: RegistrationPair, points: EdgePoints, start: Float[ndarray, " 8"], letterbox: LetterboxEdges
 ) -> TransformFit:
     """Last step: within two pixels."""
-    return refine(pair, points, start, 0, _NEAR_PX, (1.5, 1.0), letterbox)
+    return EdgeProfiles(pair, points, [start], 0, NEAR_PX).refine((1.5, 1.0), letterbox)[0]
 
 
 def side_alternatives(
@@ -122,129 +124,8 @@ def side_alternatives(
                 start[axis] += step_px * moved_low - stretch * low[axis]
                 start[2 + axis] += stretch
                 starts.append(start)
-    nearer = [refine(pair, points, start, 0, _NEAR_PX, (1.5,), letterbox) for start in starts]
-    return [refine(pair, points, fit.params, 0, _NEAR_PX, (1.0,), letterbox) for fit in nearer]
-
-
-def neg_log_prior(params: Float[ndarray, " 8"]) -> float:
-    """Negative log prior of a transform without rotation and shear, relative to the identity, in nats."""
-    numbers = params[:STRAIGHT] / _UNIT[:STRAIGHT]
-    return float(numbers @ _KNOWN[:STRAIGHT, :STRAIGHT] @ numbers) / 2
-
-
-def refine(
-    pair: RegistrationPair,
-    points: EdgePoints,
-    start: Float[ndarray, " 8"],
-    level: int,
-    offsets_px: Float[ndarray, " m"],
-    sigmas_px: tuple[float, ...],
-    letterbox: LetterboxEdges,
-    free: int = STRAIGHT,
-) -> TransformFit:
-    """Expectation maximization from ``start`` while the reach of each point shrinks."""
-    contrast = edge_contrast(pair, points, show(points, start), level, offsets_px)
-    normal, position = points.normal, points.position / 100
-    columns = [normal, normal * position]
-    if free == PROJECTIVE:
-        columns += [normal * position[:, ::-1], (normal * position).sum(axis=1, keepdims=True) * position]
-    across = np.concatenate(columns, axis=1).astype(np.float32)
-    move = np.zeros(free, np.float32)
-    # A sample stands for the other points, too.
-    stands_for = min(len(pair.edge_points), _INDEPENDENT) / len(points)
-    sigma_px = 1.0
-    for sigma_px in sigmas_px:
-        for _ in range(_STEPS):
-            there, confidence, _ = e_step(contrast, offsets_px, across @ move, sigma_px)
-            weight = points.weight * confidence * (stands_for / sigma_px**2)
-            before, move = move, _solve(across, weight, there, start, letterbox).astype(np.float32)
-            if np.abs(move - before).max() < 0.02 * sigma_px:
-                break
-    there, confidence, ratio = e_step(contrast, offsets_px, across @ move, sigma_px)
-    params = start.copy()
-    params[:free] += move * _UNIT[:free]
-    weight = points.weight * confidence
-    return TransformFit(params, mean_agreement(points, ratio), across, weight, there - across @ move)
-
-
-def edge_contrast(
-    pair: RegistrationPair,
-    points: EdgePoints,
-    shown: Float[ndarray, "n 2"],
-    level: int,
-    offsets_px: Float[ndarray, " m"],
-) -> Float[ndarray, "n m"]:
-    """Photo edge strength relative to its mean within reach of a point: 1 is chance."""
-    profile = pair.edge_profiles(points, shown, level, offsets_px)
-    mean = profile @ np.full(len(offsets_px), 1 / len(offsets_px), np.float32)
-    profile /= (mean + np.float32(_EVERYWHERE))[:, None]
-    return profile
-
-
-def agreement_at_identity(pair: RegistrationPair, points: EdgePoints) -> float:
-    """Agreement without a transform, at fine scale."""
-    return _agreement(pair, points, _IDENTITY, 0, _NEAR_PX, 1.0)
-
-
-def _agreement(
-    pair: RegistrationPair,
-    points: EdgePoints,
-    params: Float[ndarray, " 8"],
-    level: int,
-    offsets_px: Float[ndarray, " m"],
-    sigma_px: float,
-) -> float:
-    """Agreement without refinement."""
-    contrast = edge_contrast(pair, points, show(points, params), level, offsets_px)
-    return mean_agreement(points, e_step(contrast, offsets_px, np.zeros(len(points)), sigma_px)[2])
-
-
-def mean_agreement(points: EdgePoints, ratio: Float[ndarray, " n"]) -> float:
-    """Agreement from the edge contrast at each edge point."""
-    return float(np.average(np.log(0.3 + 0.7 * ratio), weights=points.weight))
-
-
-def e_step(
-    contrast: Float[ndarray, "n m"], offsets_px: Float[ndarray, " m"], at_px: Float[ndarray, " n"], sigma_px: float
-) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"], Float[ndarray, " n"]]:
-    """(offset of each point's edge, its confidence, its contrast), weighted around ``at_px``."""
-    scaled = (offsets_px * (0.5**0.5 / sigma_px)).astype(np.float32)
-    middle = np.clip(at_px * (0.5**0.5 / sigma_px), scaled[0], scaled[-1]).astype(np.float32)
-    near = scaled - middle[:, None]
-    near *= near
-    np.exp(np.negative(near, out=near), out=near)
-    # Products with a matrix are several times faster than sums over short rows.
-    moments = np.ones((len(offsets_px), 2), np.float32)
-    moments[:, 1] = offsets_px
-    everywhere = near @ moments[:, :1]
-    near *= contrast
-    seen = near @ moments
-    total = seen[:, 0]
-    ratio = total / (everywhere[:, 0] + np.float32(1e-9))
-    return seen[:, 1] / (total + np.float32(1e-9)), ratio / (ratio + 1), ratio
-
-
-def _solve(
-    across: Float[ndarray, "n p"],
-    weight: Float[ndarray, " n"],
-    there_px: Float[ndarray, " n"],
-    start: Float[ndarray, " 8"],
-    letterbox: LetterboxEdges,
-) -> Float[ndarray, " p"]:
-    """Weighted least squares with the prior.
-
-    The start of a bar is the end of the photo, which is more precise than any border.
-    """
-    free = across.shape[1]
-    prior, already = _PRIOR * _KNOWN[:free, :free], (start / _UNIT)[:free]
-    weighted = (across * weight[:, None].astype(np.float32)).T
-    matrix, target = weighted @ across + prior, weighted @ there_px - prior @ already
-    for axis, begins, ends in letterbox:
-        row = np.zeros(free)
-        row[axis], row[2 + axis] = 1, begins / 100
-        matrix += np.outer(row, row) * (20 + weight.sum())
-        target += row * (ends - begins - row @ already) * (20 + weight.sum())
-    return np.linalg.solve(matrix, target)
+    nearer = EdgeProfiles(pair, points, starts, 0, NEAR_PX).refine((1.5,), letterbox)
+    return EdgeProfiles(pair, points, [fit.params for fit in nearer], 0, NEAR_PX).refine((1.0,), letterbox)
 
 
 def covariance(pair: RegistrationPair, points: EdgePoints, fit: TransformFit) -> Float[ndarray, "4 4"]:
@@ -258,17 +139,18 @@ def covariance(pair: RegistrationPair, points: EdgePoints, fit: TransformFit) ->
     pulls = np.stack([np.bincount(part, across[:, i] * weight * fit.left_px, minlength=36) for i in range(4)], axis=1)
     curvature = (across * weight[:, None]).T @ across + 1e-3 * np.eye(4)
     inverse = np.linalg.inv(curvature)
-    # Half a pixel, common to a whole part: the scatter misses it if few parts contain borders.
-    common = 0.25 * float(np.bincount(part, weight, minlength=36).max())
+    # Half a pixel of full size, common to a whole part: the scatter misses it if few parts contain borders.
+    common = (0.5 / pair.finer) ** 2 * float(np.bincount(part, weight, minlength=36).max())
     spread = inverse @ (pulls.T @ pulls + common * curvature) @ inverse
-    unit = np.diag(_UNIT[:4])
+    unit = np.diag(UNIT[:4])
     projected: ndarray = unit @ spread @ unit
     return projected
 
 
 def fit_letterbox(letterbox: LetterboxEdges) -> Float[ndarray, " 8"]:
     """Parameters from the bars alone."""
-    params: Float[ndarray, " 8"] = _solve(np.zeros((0, 8)), np.zeros(0), np.zeros(0), np.zeros(8), letterbox) * _UNIT
+    nothing = np.zeros((1, 8, 8)), np.zeros((1, 8)), np.zeros((1, 8))
+    params: Float[ndarray, " 8"] = solve_with_prior(*nothing, letterbox, np.zeros(1))[0] * UNIT
     return params
 
 
@@ -279,7 +161,7 @@ def local_offsets(pair: RegistrationPair, points: EdgePoints, params: Float[ndar
     """
     level = _coarse_level(pair)
     offsets_px = np.arange(-12, 13) * 1.0 * 2**level
-    contrast = edge_contrast(pair, points, show(points, params), level, offsets_px)
+    contrast = EdgeProfiles(pair, points, [params], level, offsets_px).contrast
     cells = np.clip(((points.position / np.array(pair.size_hw) + 0.5) * _PARTS).astype(int), 0, _PARTS - 1)
     part = cells[:, 0] * _PARTS + cells[:, 1]
     before = mean_agreement(points, e_step(contrast, offsets_px, np.zeros(len(points)), 3.0)[2])

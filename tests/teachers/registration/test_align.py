@@ -27,7 +27,7 @@ from distill.teachers.registration.align import (
 from distill.teachers.registration.coarse_search import DRIFTS, CoarseSearch, RegistrationPair
 from distill.teachers.registration.estimate import find_drift
 from distill.teachers.registration.match_stats import AxisAlignedTransform, Distortion, MatchStats
-from distill.teachers.registration.refine import refine_final, side_alternatives
+from distill.teachers.registration.refine import refine_coarse, refine_final, side_alternatives
 
 
 def semantic(ids: np.ndarray) -> Label:
@@ -193,6 +193,28 @@ def test_an_aligned_image_is_not_moved() -> None:
     assert found.accepted
     assert found.shift_px == (0.0, 0.0)
     assert found.zoom == found.aspect == 1.0
+
+
+def test_a_large_image_that_fits_in_place_needs_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(*_: object) -> None:
+        raise AssertionError("searched")
+
+    photo, flat = (cv2.resize(image, (1024, 768), interpolation=cv2.INTER_NEAREST) for image in scene_pair(2))
+    monkeypatch.setattr("distill.teachers.registration.estimate.CoarseSearch", search)
+    found = estimate_registration(photo, flat)
+    assert found.accepted
+    assert found.shift_px == (0.0, 0.0)
+    assert found.residual_px < 1.0
+
+
+@pytest.mark.parametrize("shift_px", [1, 2, 5])
+def test_a_small_shift_of_a_large_image_is_corrected_or_reported(shift_px: int) -> None:
+    photo, flat = (cv2.resize(image, (1024, 768), interpolation=cv2.INTER_NEAREST) for image in scene_pair(2))
+    found = estimate_registration(photo, moved(flat, np.array([[1, 0, shift_px], [0, 1, 0]])))
+    assert found.accepted
+    left_px = apart_px(found, Registration((0.0, float(shift_px))), (768, 1024))
+    assert left_px < 2 * found.residual_px + 0.3
+    assert shift_px < 5 or left_px < 0.5
 
 
 def test_an_image_of_another_photo_is_rejected() -> None:
@@ -370,7 +392,11 @@ def test_bars_determine_the_end_of_the_photo(resize_mode: str) -> None:
         ({"distortion": Distortion(0.1, CROPPED)}, False, False),
         ({"agreement": -0.7, "agreement_mirrored": -1.1, "local_gain": 0.06}, False, False),  # bent
         ({"agreement": -0.7, "agreement_mirrored": -1.1, "local_gain": 0.03}, True, True),
+        # Bars have straight ends.
+        ({"agreement": -0.7, "agreement_mirrored": -1.1, "local_gain": 0.06, "has_letterbox": True}, True, True),
         ({"local_gain": 0.12}, True, True),  # dents of contours that agree
+        # Displaced by 20 px in a way that is not worth following: neither moved nor used.
+        ({"agreement_at_identity": 0.36, "moved_px": 20.0}, False, False),
         ({"agreement": -0.5, "agreement_mirrored": 0.0, "flip": "mirrored"}, False, False),
         # Much is won by long borders, and little of what there is.
         ({"agreement_at_identity": 0.1, "transform": AxisAlignedTransform((20.0, 0.0), (1.0, 1.0))}, True, True),
@@ -395,6 +421,45 @@ def test_decisions_from_match_statistics(change: dict[str, object], accepted: bo
     assert found.accepted is accepted
     assert bool(found.reason) is not accepted
     assert (found.scale_hw != (1.0, 1.0) or found.shift_px != (0.0, 0.0)) is realigned
+
+
+SHORT = replace(
+    SEEN,
+    agreement=-0.8,
+    agreement_mirrored=-0.9,
+    agreement_fine=-0.5,
+    agreement_at_identity=-0.95,
+    border_px=300.0,
+    moved_px=5.0,
+)
+
+
+def test_few_borders_are_not_moved_without_bars() -> None:
+    left = decide(SHORT, (768, 1024))
+    assert left.accepted
+    assert left.shift_px == (0.0, 0.0)
+    assert "too few borders" in left.reason
+    assert left.residual_px > 4.5  # the drift that is left
+    barred = decide(replace(SHORT, has_letterbox=True), (768, 1024))
+    assert barred.accepted
+    assert barred.shift_px == SHORT.transform.shift_px
+
+
+def test_few_borders_that_fit_a_distortion_are_rejected() -> None:
+    found = decide(replace(SHORT, distortion=Distortion(0.6, CROPPED)), (768, 1024))
+    assert not found.accepted
+    assert "crop of about 80%" in found.reason
+
+
+def test_transforms_are_refined_together_as_one_by_one() -> None:
+    photo, flat = scene_pair(2)
+    pair = RegistrationPair(photo, flat, (1.0, 1.0))
+    starts = [np.array([shift, -shift, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]) for shift in (0.0, 2.0, 9.0)]
+    together = refine_coarse(pair, pair.edge_points, starts, [])
+    alone = [refine_coarse(pair, pair.edge_points, [start], [])[0] for start in starts]
+    for one, other in zip(together, alone, strict=True):
+        assert np.abs(one.params - other.params).max() < 0.1
+        assert abs(one.agreement - other.agreement) < 0.01
 
 
 def test_registrations_round_trip_through_json() -> None:

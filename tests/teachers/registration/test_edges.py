@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.teachers.registration.edges import edge_field, edge_points
-from distill.teachers.registration.letterbox import content_box, letterbox_edges
+from distill.teachers.registration.letterbox import content_box, letterbox_edges, letterbox_lines
 
 
 def disc(size_hw: tuple[int, int], radius: float) -> np.ndarray:
@@ -48,6 +48,10 @@ def test_directions_ignore_the_sign_of_a_border() -> None:
     assert np.abs(field).max() > 0.2
 
 
+def bar_ends(generated: np.ndarray, photo: np.ndarray) -> list[tuple[int, float]]:
+    return letterbox_edges(letterbox_lines(generated), generated.shape[:2], photo)
+
+
 def letterboxed(picture: np.ndarray, bars: tuple[int, int, int, int], color: int) -> np.ndarray:
     top, bottom, left, right = bars
     return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(color,) * 3)
@@ -62,7 +66,7 @@ def test_bars_are_found(bars: tuple[int, int, int, int], color: int, seed: int) 
     top, bottom, left, right = bars
     answer = letterboxed(picture, bars, color)
     assert content_box(answer) == (top, top + 60, left, left + 80)
-    found = letterbox_edges(answer, picture)
+    found = bar_ends(answer, picture)
     middle = answer.shape[0] / 2, answer.shape[1] / 2
     expected = [(0, top - middle[0], top), (0, top + 60 - middle[0], bottom)]
     expected += [(1, left - middle[1], left), (1, left + 80 - middle[1], right)]
@@ -73,9 +77,7 @@ def test_bars_are_found(bars: tuple[int, int, int, int], color: int, seed: int) 
 
 def test_an_object_on_a_background_has_no_bars() -> None:
     assert (
-        letterbox_edges(
-            disc((100, 140), 30.0), np.zeros((100, 140, 3), np.uint8) + np.arange(140, dtype=np.uint8)[:, None]
-        )
+        bar_ends(disc((100, 140), 30.0), np.zeros((100, 140, 3), np.uint8) + np.arange(140, dtype=np.uint8)[:, None])
         == []
     )
 
@@ -83,14 +85,14 @@ def test_an_object_on_a_background_has_no_bars() -> None:
 def test_bars_of_the_photo_are_ignored() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     film = letterboxed(picture, (10, 10, 0, 0), 0)
-    assert len(letterbox_edges(film, picture)) == 2
-    assert letterbox_edges(film, film) == []
+    assert len(bar_ends(film, picture)) == 2
+    assert bar_ends(film, film) == []
 
 
 def test_one_color_has_no_bars_and_no_edge_points() -> None:
     flat = np.full((40, 50, 3), 77, np.uint8)
     assert content_box(flat) == (0, 40, 0, 50)
-    assert letterbox_edges(flat, flat) == []
+    assert bar_ends(flat, flat) == []
     assert len(edge_points(flat)) == 0
 
 
@@ -100,5 +102,5 @@ def test_tiny_images_do_not_crash(size: tuple[int, int], seed: int) -> None:
     top, bottom, left, right = content_box(picture)
     assert 0 <= top < bottom <= size[0]
     assert 0 <= left < right <= size[1]
-    letterbox_edges(picture, picture)
+    bar_ends(picture, picture)
     edge_points(picture)
