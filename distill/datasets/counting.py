@@ -168,4 +168,5 @@ class TaskStats:
 
 def ten_bins(levels: ndarray) -> list[int]:
     """Counts of 256 levels in ten bins of equal width."""
-    return np.bincount(np.arange(256) * BINS // 256, levels, minlength=BINS).astype(int).tolist()
+    counts: list[int] = np.bincount(np.arange(256) * BINS // 256, levels, minlength=BINS).astype(int).tolist()
+    return counts

@@ -137,7 +137,7 @@ def _find(samples: ShardSet, key: str | int) -> int:
         UsageError: There is none, or there are several.
     """
     keys = samples.keys
-    if str(key) in samples:
+    if str(key) in keys:
         return keys.index(str(key))
     if str(key).isdecimal() and int(key) < len(keys):
         return int(key)

@@ -13,6 +13,7 @@ from distill.datasets.counting import MAX_SIZES, CountedMap, TaskStats, count_ma
 from distill.datasets.shard_set import open as open_set
 from distill.errors import DistillError
 from distill.images import image_size_hw
+from distill.report.blocks import Cell
 from distill.report.markdown import text_table
 from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import map_ordered
@@ -85,7 +86,7 @@ class SetStats:
         ]
         if self.unreadable:
             lines.append(f"{self.unreadable} samples or maps cannot be read; distill data verify names them")
-        rows = [
+        rows: list[list[Cell]] = [
             [
                 task,
                 found["labels"],
@@ -128,8 +129,8 @@ class _Origins:
         """
         meta = sample.meta
         size = meta.get("size_hw")
-        is_size = isinstance(size, list) and len(size) == 2
-        height, width = size if is_size else image_size_hw(sample.photo, sample.key)
+        stated = size if isinstance(size, list) and len(size) == 2 else None
+        height, width = stated or image_size_hw(sample.photo, sample.key)
         self.sizes[f"{height}x{width}"] += 1
         self.formats[sample.photo_format] += 1
         records = meta.get("records") or []
