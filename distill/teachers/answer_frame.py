@@ -10,6 +10,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.teachers.codecs.answer_image import AnswerImage
+from distill.teachers.quality.straight_lines import UNEXPLAINED, longest_unexplained_line
+from distill.teachers.registration.align import IDENTITY
 from distill.teachers.registration.letterbox import letterbox_lines
 
 _STRAIGHT = 0.6
@@ -20,13 +22,15 @@ _BLURRED_PX = 2
 """JPEG blurs the border of a frame."""
 
 
-def without_frame(generated: AnswerImage) -> AnswerImage | None:
+def without_frame(generated: AnswerImage, photo_rgb: UInt8[ndarray, "h w 3"]) -> AnswerImage | None:
     """The image with the color of the nearest content in place of its frame, without values there; None without one.
 
-    Registration compares contents only: the border of a frame is on no edge of the photo.
+    A photo through a window has a border of one color that it shows itself. Registration compares contents only.
     """
     lines = letterbox_lines(generated.rgb) if _may_have_frame(generated.rgb) else []
     if len(lines) < 4 or min(line.share for line in lines) < _STRAIGHT:
+        return None
+    if longest_unexplained_line(generated.rgb, photo_rgb, IDENTITY).share < UNEXPLAINED:
         return None
     widths = {(line.axis, line.far): line.width + _BLURRED_PX for line in lines}
     top, bottom, left, right = (widths[side] for side in ((0, False), (0, True), (1, False), (1, True)))

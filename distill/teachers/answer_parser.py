@@ -18,7 +18,14 @@ from distill.teachers.answer_frame import without_frame
 from distill.teachers.answer_reading import AnswerRejected, decode_by_prompts
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.codecs.answer_image import MIN_SIDE_PX, AnswerImage, decode_answer_image
-from distill.teachers.registration.align import IDENTITY, Registration, estimate_registration, resize_scale, warp_label
+from distill.teachers.registration.align import (
+    ACCEPTED,
+    IDENTITY,
+    Registration,
+    estimate_registration,
+    resize_scale,
+    warp_label,
+)
 from distill.teachers.registration.letterbox import centered_content
 from distill.teachers.registration.result_cache import RegistrationCache
 
@@ -81,7 +88,7 @@ def parse_answer(
     refused: AnswerRejected | None = None
     try:
         regions = _regions(photo, generated, answer.prompt_spec.resize_mode, register=register)
-        unframed = without_frame(generated) if register else None
+        unframed = without_frame(generated, photo.rgb) if register else None
         if unframed is not None:
             regions.insert(0, (unframed, answer.prompt_spec.resize_mode))
         for shown, resize_mode in regions:
@@ -100,6 +107,8 @@ def parse_answer(
                 continue
             if best is None or _trust(found) > _trust(best):
                 best = found
+            if shown is unframed and found.registration.accepted and found.registration.score >= ACCEPTED:
+                break  # a frame whose sides are on no edge of the photo is no part of it, however well it fits
         if best is None:
             raise refused or AnswerRejected("no region of the generated image matches the photo")
         if not best.registration.accepted:
