@@ -114,12 +114,9 @@ def expand(entry: str) -> Expansion:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", entry):
         hint = "give the path" if entry.startswith("file:") else "download the photos, and give their folder"
         raise UsageError(f"{safe_address(entry)}: is an address, and photos are read from this machine only", hint=hint)
+    words = _expand_braces(entry)
     # Path.glob cannot start from an absolute pattern before Python 3.13.
-    matches = [
-        Path(match)
-        for word in _expand_braces(entry)
-        for match in sorted(glob.glob(word, recursive=True))  # noqa: PTH207
-    ]
+    matches = [Path(match) for word in words for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
     if not matches:
         raise UsageError(f"{safe_address(entry)}: no such file, folder or glob", hint="check the path")
     wanted = PHOTO_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES | TABLE_SUFFIXES
@@ -130,6 +127,9 @@ def expand(entry: str) -> Expansion:
                 found.left_out.append(str(match))
             else:
                 found.files.append((match, match.name))
+    # Files that braces name are expected; each that is missing is reported like a missing file of a list.
+    missing = [Path(word) for word in words if len(words) > 1 and not glob.has_magic(word) and not Path(word).exists()]
+    found.files += [(path, path.name) for path in missing if path.suffix.lower() in wanted]
     return found
 
 

@@ -46,3 +46,11 @@ def test_braces_of_a_pattern(tmp_path: Path) -> None:
     assert [name for _, name in expand(f"{tmp_path}/0000{{1..2}}.tar").files] == ["00001.tar", "00002.tar"]
     with pytest.raises(UsageError, match="no such file"):
         expand(f"{tmp_path}/{{a")
+
+
+def test_files_that_braces_name_are_expected(tmp_path: Path) -> None:
+    for number in (0, 2):
+        (tmp_path / f"p{number}.jpg").touch()
+    names = [name for _, name in expand(f"{tmp_path}/p{{0..3}}.jpg").files]
+    assert names == ["p0.jpg", "p2.jpg", "p1.jpg", "p3.jpg"], "those that are missing come last, as missing photos"
+    assert len(expand(f"{tmp_path}/p{{0,1,2}}*.jpg").files) == 2

@@ -232,6 +232,8 @@ def _members(path: Path) -> tuple[list[_Member], str]:
                 for member in tar:
                     if member.isfile():
                         found.append(_member(path, member.name, member.offset_data, member.size))
+    except FileNotFoundError:
+        return found, "no such file"
     except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
         return found, f"not a readable {'zip' if path.suffix.lower() == '.zip' else 'tar without compression'}: {error}"
     return found, ""
