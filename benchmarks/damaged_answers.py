@@ -56,7 +56,7 @@ class Way:
         change: Of the pixels.
         kind: ``good`` (must be accepted), ``moved`` (must be rejected or corrected), ``lossy`` (accepted with few wrong
             pixels, or rejected), ``nonsense`` (must be rejected), ``alike`` (a segmentation given as another one whose
-            colors it has, which cannot be told apart), ``sibling`` (shown only).
+            colors it has, which cannot be told apart), ``sibling`` (as ``lossy``).
         row: Changed values of the manifest's row.
     """
 
@@ -196,7 +196,7 @@ def ways() -> dict[str, Way]:
 
 
 def siblings() -> dict[str, Way]:
-    """Damage that is reported only, and more nonsense."""
+    """More damage, and more nonsense."""
     edits: dict[str, Change] = {
         "upside down": lambda answer, photo: answer[::-1].copy(),
         "turned by 90 degrees": lambda answer, photo: cv2.resize(
@@ -512,10 +512,9 @@ def report(answers: Sequence[Row], rows: Sequence[tuple[int, str, Way, Outcome]]
     nonsense = [row for row in rows if row[2].kind == "nonsense" and row[3].verdict != "rejected"]
     lost = [row for row in rows if row[2].kind == "good" and row[3].verdict == "rejected"]
     good = [outcome.quality for _, _, way, outcome in rows if way.kind == "good" and outcome.quality is not None]
-    far = [(way.kind, outcome) for _, _, way, outcome in rows if outcome.wrong is not None and outcome.wrong > LIMIT]
-    wrong = [outcome for kind, outcome in far if kind in ("lossy", "moved")]
-    shown = [outcome for kind, outcome in far if kind == "sibling"]
-    above = [outcome for outcome in wrong if outcome.quality is not None and outcome.quality >= min(good, default=1.0)]
+    damaged = [row for row in rows if row[2].kind in ("lossy", "moved", "sibling")]
+    wrong = [row for row in damaged if row[3].wrong is not None and row[3].wrong > LIMIT]
+    above = [row for row in wrong if row[3].quality is not None and row[3].quality >= min(good, default=1.0)]
     exact = next((name for _, name, _, _ in rows), "")
     alike = [row for row in rows if row[2].kind == "alike" and row[3].verdict != "rejected"]
     counts = [
@@ -536,13 +535,22 @@ def report(answers: Sequence[Row], rows: Sequence[tuple[int, str, Way, Outcome]]
     ]
     notes = (
         f"{len(answers)} real answers, {len(rows)} versions ({exact} first). Nonsense accepted: {len(nonsense)}. Good "
-        f"answers rejected: {len(lost)}. Segmentations accepted as other ones whose colors they have: {len(alike)}. "
+        f"answers rejected: {len(lost)}. Segmentations accepted as other ones whose colors they have: {len(alike)} "
+        "(flat colors on a background fit the photo whichever prompt they answer, so nothing tells them apart). "
         f"Quality of good answers: {min(good, default=0):.2f} to {max(good, default=0):.2f}. Accepted with more than "
-        f"{LIMIT:.0%} wrong pixels: {len(wrong)}, of which {len(above)} score as high as a good answer "
-        f"(siblings: {len(shown)} more). Wrong pixels: against the label of the answer as it is."
+        f"{LIMIT:.0%} wrong pixels: {len(wrong)}, of which {len(above)} score as high as a good answer. "
+        f"Wrong pixels: against the label of the answer as it is."
     )
     tables = [
         Table(["way", "kind", "accepted", "corrected", "rejected", "quality", "most wrong pixels"], summary(rows)),
+        Table(
+            ["answer", "way", "quality", "wrong pixels"],
+            [
+                [name_of(answers[place]), name, f"{found.quality:.2f}", f"{found.wrong:.1%}"]
+                for place, name, _, found in above
+            ],
+            title="Accepted with many wrong pixels and the quality of a good answer",
+        ),
         Table(["answer", "way", "instances"], counts, title="Instances"),
         Table(
             ["answer", "way", "verdict", "quality", "wrong pixels", "reason or correction"],
