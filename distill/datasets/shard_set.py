@@ -166,7 +166,7 @@ class ShardSet(Sequence[Sample]):
         """
         from distill.datasets.torch_dataset import TorchSet
 
-        return TorchSet(self, tuple(tasks) or self.manifest.tasks)
+        return TorchSet(self, self.manifest, tuple(tasks) or self.manifest.tasks)
 
     def _with_positions(self, positions: Int64[ndarray, " n"]) -> ShardSet:
         return ShardSet(self.folder, self.manifest, positions, self._scans)

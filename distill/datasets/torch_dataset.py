@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.datasets.shard_set import ShardSet
 from distill.images import decode_rgb
+from distill.shards import Manifest, Sample
 from distill.tasks import Task
 
 
@@ -23,8 +24,8 @@ class TorchSet(Dataset[dict[str, Any]]):
     float32. Maps may be coarser than their photo. Samples differ in size and tasks, so a batch needs a ``collate_fn``.
     """
 
-    def __init__(self, samples: ShardSet, tasks: tuple[Task, ...]) -> None:
-        self.samples, self.tasks = samples, tasks
+    def __init__(self, samples: Sequence[Sample], manifest: Manifest, tasks: tuple[Task, ...]) -> None:
+        self.samples, self.manifest, self.tasks = samples, manifest, tasks
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -39,7 +40,7 @@ class TorchSet(Dataset[dict[str, Any]]):
         sample = self.samples[index]
         values: dict[str, Any] = {"key": sample.key, "image": _tensor(decode_rgb(sample.photo, sample.key)[0])}
         for task in (task for task in self.tasks if task in sample.tasks):
-            label = sample.label(task, self.samples.manifest)
+            label = sample.label(task, self.manifest)
             values[str(task)] = _tensor(label.value)
             values[f"{task}_valid"] = torch.from_numpy(np.ascontiguousarray(label.valid))
             values[f"{task}_confidence"] = torch.from_numpy(np.ascontiguousarray(label.confidence))
