@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from distill.images.photo_hash import MAX_COPY_BITS, different_bits, find_copies, read_hash
+from distill.images.photo_hash import MAX_COPY_BITS, different_bits, group_copies, read_hash
 
 GroupBy = Literal["auto", "photo", "folder", "clip", "near-duplicates"]
 _FRAME = re.compile(r"(?P<video>.+)#\d+")
@@ -123,8 +123,11 @@ def _join_copies(entries: Sequence[GroupedPhoto], own: Sequence[str], joined: _J
         if (found := read_hash(entry.photo_hash)) is not None
     ]
     if known:
-        for row, other in find_copies(np.stack([found for _, found in known])):
-            joined.join(known[row][0], known[other][0])
+        first: dict[int, str] = {}
+        for (photo, _), group in zip(
+            known, group_copies(np.stack([found for _, found in known])).tolist(), strict=True
+        ):
+            joined.join(first.setdefault(group, photo), photo)
 
 
 class _Joined:

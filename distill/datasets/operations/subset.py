@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
-from numpy import ndarray
 
 from distill.datasets.operations.copying import LEFT_OUT, OperationResult, copy_parts, task_bits
 from distill.datasets.shard_set import SampleInfo, ShardSet, open
 from distill.datasets.writer import DEFAULT_SHARD_SIZE
 from distill.errors import UsageError
 from distill.images import decode_rgb
-from distill.images.photo_hash import HASH_BITS, MAX_COPY_BITS, hash_photo, read_hash
+from distill.images.photo_hash import MAX_COPY_BITS, hash_photo, keep_different, read_hash
 from distill.runtime.progress import Reporter, SilentReporter
 
 
@@ -111,7 +107,8 @@ def dedupe(
             hashes.append(_hash_number(source, info) or digest)
             num_labels.append(0)
         num_labels[number] += len(info.tasks)
-    kept = _different(hashes, sorted(range(len(hashes)), key=lambda number: -num_labels[number]), max_bits)
+    order = sorted(range(len(hashes)), key=lambda number: -num_labels[number])
+    kept = np.array(keep_different(hashes, order, max_bits)) == np.arange(len(hashes))
     part_of = np.where(kept[photo_of], 0, LEFT_OUT).astype(np.int8)
     return copy_parts(
         source,
@@ -132,32 +129,3 @@ def _hash_number(source: ShardSet, info: SampleInfo) -> int | None:
     if text is None:  # a set of another program
         text = hash_photo(decode_rgb(source[info.position].photo, info.key)[0])
     return int(text, 16) if read_hash(str(text)) is not None else None
-
-
-def _different(hashes: Sequence[int | str], order: Sequence[int], max_bits: int) -> Bool[ndarray, " n"]:
-    """Which photos to keep: in this order, each that does not look like one kept before it.
-
-    Args:
-        hashes: Perceptual hash of each photo; a text (its digest) is only like the same text.
-        order: Photos, the best first.
-        max_bits: Largest number of different bits of two photos that look the same.
-    """
-    kept = np.zeros(len(hashes), bool)
-    bounds = [round(HASH_BITS * band / (max_bits + 1)) for band in range(max_bits + 2)]
-    bands = [(low, (1 << (high - low)) - 1) for low, high in pairwise(bounds)]
-    # Hashes that differ in k bits agree in at least one of k + 1 bands: only those are compared.
-    known: dict[tuple[int, int], list[int]] = {}
-    texts: set[str] = set()
-    for number in order:
-        bits = hashes[number]
-        if isinstance(bits, str):
-            kept[number] = bits not in texts
-            texts.add(bits)
-            continue
-        places = [(low, (bits >> low) & mask) for low, mask in bands]
-        if any((bits ^ other).bit_count() <= max_bits for place in places for other in known.get(place, ())):
-            continue
-        kept[number] = True
-        for place in places:
-            known.setdefault(place, []).append(bits)
-    return kept

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from distill.images import Photo
-from distill.images.photo_hash import find_copies, hash_photo, read_hash
+from distill.images.photo_hash import hash_photo, keep_different, read_hash
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.shard_plan import read_plan
 
@@ -43,10 +43,8 @@ def without_copies(job: Job, advance: Callable[[int], None]) -> tuple[Job, dict[
     names, found = job.names, dict[str, str]()
     # Photos of the set first, so that they stay; of each group the first is kept.
     order = sorted(range(len(positions)), key=lambda row: (names[positions[row]] not in planned, row))
-    kept_of = list(range(len(order)))
-    if order:
-        for row, later in sorted(find_copies(np.stack([hashes[row] for row in order]))):
-            kept_of[later] = min(kept_of[later], kept_of[row])
+    numbers = [int.from_bytes(hashes[row].tobytes(), "big") for row in order]
+    kept_of = keep_different(numbers, range(len(numbers)))
     for row, kept in enumerate(kept_of):
         name = names[positions[order[row]]]
         if kept != row and name not in planned:
