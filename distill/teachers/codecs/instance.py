@@ -43,6 +43,8 @@ MIN_LOST_FRACTION = 0.01
 """A smaller fraction of the foreground in lost regions is no loss: specks and remains of outlines."""
 ALIKE = 0.5
 """Lost regions of this fraction of the smallest instance, in the mean, are instances; 0.33 at most in real images."""
+LARGE_PART = 0.1
+"""Of the foreground; smaller separate regions are parts that something in front cuts off."""
 MAX_PIXELS = 16_000_000
 """A noisy image costs about 3 s per megapixel; no known generator makes larger ones."""
 
@@ -144,6 +146,18 @@ def lost_instances(value: UInt16[ndarray, "h w"]) -> tuple[int, float]:
     if count and areas.size and fraction / (1 - fraction) * areas.sum() / count >= ALIKE * areas.min():
         return count, max(fraction, count / (count + areas.size))
     return (count, fraction) if fraction >= MIN_LOST_FRACTION else (0, 0.0)
+
+
+def parts_of_only_instance(value: UInt16[ndarray, "h w"]) -> int:
+    """Number of large separate regions of the only instance; 0 if there are several instances or none.
+
+    An image in which all instances have the same color shows how many there are by its regions only.
+    """
+    mask = ((value != IGNORE_INSTANCE) & (value != BACKGROUND_INSTANCE)).astype(np.uint8)
+    if not mask.any() or value[mask > 0].min() != value[mask > 0].max():
+        return 0
+    areas = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+    return int((areas >= LARGE_PART * areas.sum()).sum())
 
 
 def encode_instances_rgb(

@@ -27,6 +27,7 @@ from distill.teachers.codecs.instance import (
     decode_instances_rgb,
     encode_instances_rgb,
     lost_instances,
+    parts_of_only_instance,
 )
 from distill.teachers.codecs.instance_hue import decode_hues_rgb
 from distill.teachers.codecs.unnamed_colors import Completion, complete_background
@@ -104,12 +105,16 @@ class InstanceTask(TeacherTask):
         return complete_background(generated, prompt_spec)
 
     def remarks(self, label: Label) -> list[str]:
-        """Regions without an instance that may be one."""
+        """Regions without an instance that may be one, and regions of one color that may be several."""
+        found = []
         count, fraction = lost_instances(label.value)
-        if not count:
-            return []
-        regions = "1 region has" if count == 1 else f"{count} regions have"
-        return [f"{regions} no clear color: instances may be missing (about {fraction:.0%})"]
+        if count:
+            regions = "1 region has" if count == 1 else f"{count} regions have"
+            found.append(f"{regions} no clear color: instances may be missing (about {fraction:.0%})")
+        parts = parts_of_only_instance(label.value)
+        if parts > 1:
+            found.append(f"its {parts} separate regions have one color, and were taken for 1 instance")
+        return found
 
     def off_code(
         self, areas: Bool[ndarray, "h w"], value: Shaped[ndarray, "h w"], colors: UInt8[ndarray, "h w 3"]

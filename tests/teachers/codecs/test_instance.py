@@ -13,9 +13,9 @@ from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs import instance as instances
 from distill.teachers.codecs.flood_fill import FloodFill
-from distill.teachers.codecs.instance import decode_instances_rgb, encode_instances_rgb
+from distill.teachers.codecs.instance import decode_instances_rgb, encode_instances_rgb, parts_of_only_instance
 from distill.teachers.prompts.colors import palette
-from distill.teachers.tasks import decode_answer
+from distill.teachers.tasks import decode_answer, teacher_task
 
 MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if y * y + x * x in (1, 2, 5)]
 
@@ -152,3 +152,16 @@ def test_thin_images_are_decoded(size_hw: tuple[int, int]) -> None:
     generated = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     label = decode_instances_rgb(generated, "thing")
     assert label.size_hw == size_hw
+
+
+def test_separate_regions_of_one_color_are_counted() -> None:
+    generated = np.zeros((100, 200, 3), np.uint8)
+    for column in (10, 60, 110):
+        generated[20:60, column : column + 30] = (230, 25, 75)
+    value = decode_instances_rgb(generated, "box").value
+    assert parts_of_only_instance(value) == 3
+    [remark] = teacher_task(Task.INSTANCE).remarks(decode_instances_rgb(generated, "box"))
+    assert remark == "its 3 separate regions have one color, and were taken for 1 instance"
+    generated[20:60, 160:190] = (0, 130, 200)
+    assert parts_of_only_instance(decode_instances_rgb(generated, "box").value) == 0
+    assert parts_of_only_instance(np.zeros((4, 4), np.uint16)) == 0
