@@ -58,6 +58,17 @@ def test_noise_is_that_of_the_compression() -> None:
     assert NOISY <= levels[0] < levels[1] <= levels[2]
 
 
+def test_half_of_a_large_image_says_as_much_as_the_whole() -> None:
+    rgb, _ = price_tags((0, 0, 0), seed=1)
+    large = np.tile(rgb, (6, 1, 1))
+    assert color_noise(large) == 0
+    for quality in (95, 75):
+        assert color_noise(as_jpeg(large, quality)) == pytest.approx(color_noise(as_jpeg(rgb, quality)), abs=1)
+    one = np.zeros((1200, 580, 3), np.uint8)
+    one[500:520, 200:240] = (200, 90, 40)  # within a band that is not measured at first
+    assert color_noise(as_jpeg(one, 75)) >= NOISY
+
+
 def test_photos_and_flat_images_have_no_compression_noise() -> None:
     texture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     photo = cv2.resize(texture, (320, 240), interpolation=cv2.INTER_CUBIC)

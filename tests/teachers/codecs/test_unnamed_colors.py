@@ -47,6 +47,16 @@ def test_a_background_that_the_image_has_is_kept_without_a_remark() -> None:
     assert completion.prompt_spec.background == WHITE and not completion.notes
 
 
+@pytest.mark.parametrize("drawn", [(70, 40, 66), (100, 60, 95), (88, 50, 82)])
+def test_a_background_near_the_named_color_is_read_as_it_was_drawn(drawn: RGB) -> None:
+    """Farther from it than instances are from each other, it would become one."""
+    rgb = canvas(drawn, (*CENTER, RED), (*CORNER, BLUE))
+    completion = complete(rgb, Task.INSTANCE, class_name="ball", background=(88, 50, 82))
+    assert completion.prompt_spec.background == drawn and not completion.notes
+    label = teacher_task(Task.INSTANCE).decode(rgb, completion.prompt_spec)
+    assert len(label.instance_classes) == 2 and (label.value == 0).mean() > 0.7
+
+
 def test_a_named_background_that_the_image_does_not_have_is_replaced() -> None:
     completion = complete(canvas(BLACK, (*CENTER, WHITE)), Task.INSTANCE, class_name="x", background=WHITE)
     assert completion.prompt_spec.background == BLACK

@@ -71,3 +71,22 @@ def test_sources_that_a_task_does_not_have_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read as referring"):
         referring.label_from_planes(np.zeros((1, 2, 2)), None, "net")
     assert isinstance(referring.true_label(photo_view(0, 3, (96, 128))), Label)
+
+
+def test_normals_of_surfaces_that_no_camera_sees_are_impossible() -> None:
+    """A ball before a wall: with red and blue swapped, half of the ball faces away."""
+    y, x = np.mgrid[1:-1:96j, -1:1:128j]
+    inside = x**2 + y**2 < 0.9
+    value = np.zeros((96, 128, 3), np.float32)
+    value[..., 2] = 1
+    value[inside] = np.stack([x, y, np.sqrt(np.maximum(0, 1 - x**2 - y**2))], axis=-1)[inside]
+    valid = np.ones(inside.shape, bool)
+    task = teacher_task(Task.NORMALS)
+    label = Label(Task.NORMALS, value, valid, valid.astype(np.float32))
+    assert task.explain_impossible(label) == ""
+    swapped = Label(Task.NORMALS, np.ascontiguousarray(value[..., ::-1]), valid, valid.astype(np.float32))
+    assert "face away from the camera" in task.explain_impossible(swapped)
+    nothing = Label(Task.NORMALS, value, ~valid, np.zeros(valid.shape, np.float32))
+    assert task.explain_impossible(nothing) == ""
+    depth = Label(Task.DEPTH, np.ones((4, 4), np.float32), np.ones((4, 4), bool), np.ones((4, 4), np.float32))
+    assert teacher_task(Task.DEPTH).explain_impossible(depth) == ""
