@@ -23,7 +23,7 @@ _FORMS: tuple[re.Pattern[str], ...] = (
     re.compile(r"^(?P<name>[^():]+?)\s*\((?P<color>[^()]+|[\d\s,]+)\)$"),
     re.compile(r"^(?P<name>[^:]+?)\s+[-–—]\s+(?P<color>[^:]+)$"),
     re.compile(
-        rf"^(?:use\s+|paint\s+)?(?P<color>[^:]+?)\s+(?:for|means|stands for|denotes)\s+{_ARTICLES}(?P<name>[^:]+)$",
+        rf"^(?:use\s+)?(?P<color>[^:]+?)\s+(?:for|means|stands for|denotes)\s+{_ARTICLES}(?P<name>[^:]+)$",
         re.I,
     ),
     re.compile(r"^(?P<color>[^:]+?)\s*(?::|=|->|→)\s*(?P<name>[^:]+)$"),
