@@ -10,6 +10,7 @@ from html import escape
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt", "rtp", "http", "https")
 _WEB_SCHEMES = ("http", "https")
+_OTHER_MACHINE = re.compile(rf"(?:{'|'.join(STREAM_SCHEMES)}|ftp|sftp|ssh|s3|gs|hf):/", re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]+):(//?)([^\s\"'<>`|\\]*[^\s\"'<>`|\\:,;)])")
@@ -17,6 +18,11 @@ _WHOLE_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/{1,2})(.*)", re.DOTALL
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", re.ASCII)
 _SECRET_NAMES = "token|key|pass|pwd|secret|sig|auth|cred|session|jwt|code|user"
 _SECRET_VALUE = re.compile(rf"([?&;,/#][^=&?;,/#]*(?:{_SECRET_NAMES})[^=&?;,/#]*)=[^&\s;,)]+", re.IGNORECASE)
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is an address of another machine, also one that `Path` has shortened: ``https:/host/x``."""
+    return _OTHER_MACHINE.match(path) is not None
 
 
 def safe_address(address: str) -> str:

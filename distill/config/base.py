@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from distill.config.yaml_text import YamlTextError, parse_yaml
 from distill.errors import UsageError
+from distill.escaping import is_address
 from distill.files import read_file
 
 
@@ -33,6 +34,15 @@ class Config(BaseModel):
         words = set(re.findall(r"\w+", repr(cls.model_fields[str(info.field_name)].annotation)))
         if any(isinstance(member, bool) for member in members) and words & {"int", "float"} and "bool" not in words:
             raise ValueError("true and false are not numbers")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _reject_addresses(cls, value: Any) -> Any:
+        """Refuse the address of another machine for a path; it may hold a password, which would be stored."""
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and is_address(str(path)) and not Path(path.parts[0]).exists():
+                raise ValueError("is an address, and files are read from this machine only")
         return value
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
 from distill.errors import UsageError
-from distill.escaping import STREAM_SCHEMES, safe_address
+from distill.escaping import is_address, safe_address
 from distill.tasks import Task
 
 StrPath = str | os.PathLike[str]
 Paths = StrPath | Iterable[StrPath]
-_ADDRESS = re.compile(rf"((?:{'|'.join(STREAM_SCHEMES)}|ftp|sftp|ssh|s3|gs|hf):)/", re.IGNORECASE)
 Tasks = Task | str | Iterable[Task | str]
 Overrides = Mapping[str, object] | Iterable[str]
 """Config values by dotted key, as a mapping or as ``key.sub=value`` strings."""
@@ -38,10 +36,10 @@ def to_path(path: StrPath | None) -> Path | None:
     """
     if path is None:
         return None
-    match = _ADDRESS.match(os.fspath(path))
-    if match and not Path(match[1]).exists():
+    text = os.fspath(path)
+    if is_address(text) and not Path(text.partition("/")[0]).exists():
         raise UsageError(
-            f"{safe_address(os.fspath(path))}: is an address, and files are read and written on this machine only",
+            f"{safe_address(text)}: is an address, and files are read and written on this machine only",
             hint="give a path; copy files from other machines first",
         )
     return Path(path)
