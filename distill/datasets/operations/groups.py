@@ -92,7 +92,8 @@ def _numbered(entries: Sequence[GroupedPhoto]) -> dict[str, list[int]]:
     for row, entry in enumerate(entries):
         path = PurePosixPath(entry.name)
         stem = path.stem.casefold()
-        for match in () if entry.is_frame else reversed(list(_NUMBER.finditer(stem))):
+        numbers = [] if entry.is_frame else list(_NUMBER.finditer(stem))
+        for match in reversed(numbers):
             key = f"clip {path.parent}/{stem[: match.start()]}#{stem[match.end() :]}"
             found.setdefault(key, []).append((tuple(map(int, match[0].split("."))), row))
             keys_of.setdefault(row, []).append(key)

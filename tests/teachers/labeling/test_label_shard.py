@@ -91,7 +91,7 @@ def test_datasets_opens_photos_of_several_formats(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     datasets = pytest.importorskip("datasets")
     files = {"train": str(tmp_path / "out" / "shard-*.tar")}
-    given = {"path": str(tmp_path / "out")} if card else {"path": "webdataset", "data_files": files}
+    given: dict[str, Any] = {"path": str(tmp_path / "out")} if card else {"path": "webdataset", "data_files": files}
     rows = list(datasets.load_dataset(**given, split="train", streaming=True))
     assert len(rows) == 3 and all(row["jpg"].size == (32, 24) == row["depth.png"].size for row in rows)
     assert all(row["json"]["instances"] == [] for row in rows)
