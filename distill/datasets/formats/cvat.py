@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 from jaxtyping import Bool
@@ -41,20 +42,18 @@ class Cvat:
         with text.open("w", encoding="utf-8") as file, zipfile.ZipFile(folder / _ARCHIVE, "w") as archive:
             xml = XMLGenerator(file, "utf-8", short_empty_elements=True)
             xml.startDocument()
-            xml.startElement("annotations", {})
+            _start(xml, "annotations")
             _element(xml, "version", "1.1")
             _write_labels(xml, shards.manifest.instance_classes)
             for sample in labeled_samples(shards, [Task.INSTANCE], options, counts):
                 name, size_hw = write_photo(sample, folder / IMAGES, counts)
                 _move(folder / IMAGES / name, archive, f"{IMAGES}/{name}")
                 label = label_at(sample, Task.INSTANCE, shards, size_hw)
-                height, width = map(str, size_hw)
-                row = {"id": str(counts["photos"] - 1), "name": name, "width": width, "height": height}
-                xml.startElement("image", row)
+                size = {"width": str(size_hw[1]), "height": str(size_hw[0])}
+                _start(xml, "image", {"id": str(counts["photos"] - 1), "name": name, **size})
                 for number, class_name in (label.instance_classes if label is not None else {}).items():
                     mask = mask_of(label.instance_layers, number)  # type: ignore[union-attr]
-                    xml.startElement("mask", _mask_entry(mask, class_name))
-                    xml.endElement("mask")
+                    _element(xml, "mask", "", _mask_entry(mask, class_name))
                     count(counts, "instances")
                 xml.endElement("image")
                 file.write("\n")
@@ -85,11 +84,10 @@ class Cvat:
                 photo = source.photo(name, keys[name], where)
                 stated = image.get("height"), image.get("width")
                 if stated != tuple(map(str, photo.size_hw)):
-                    raise DistillError(
-                        f"{where}: has {photo.size_hw[1]}x{photo.size_hw[0]} px, and the annotations state "
-                        f"{stated[1]}x{stated[0]}",
-                        hint="give the photos that were annotated",
+                    size = (
+                        f"{photo.size_hw[1]}x{photo.size_hw[0]} px, and the annotations state {stated[1]}x{stated[0]}"
                     )
+                    raise DistillError(f"{where}: has {size}", hint="give the photos that were annotated")
                 yield options.sample(photo, _label(image, classes, photo.size_hw, where))
 
         return ImportedSet(samples(), len(images), (Task.INSTANCE,), instance_classes=classes)
@@ -102,17 +100,21 @@ def _move(path: Path, archive: zipfile.ZipFile, name: str) -> None:
     path.unlink()
 
 
-def _element(xml: XMLGenerator, name: str, text: str) -> None:
-    xml.startElement(name, {})
+def _start(xml: XMLGenerator, name: str, attributes: dict[str, str] | None = None) -> None:
+    xml.startElement(name, AttributesImpl(attributes or {}))
+
+
+def _element(xml: XMLGenerator, name: str, text: str, attributes: dict[str, str] | None = None) -> None:
+    _start(xml, name, attributes)
     xml.characters(text)
     xml.endElement(name)
 
 
 def _write_labels(xml: XMLGenerator, names: tuple[str, ...]) -> None:
     for name in ("meta", "task", "labels"):
-        xml.startElement(name, {})
+        _start(xml, name)
     for label in names:
-        xml.startElement("label", {})
+        _start(xml, "label")
         _element(xml, "name", label)
         _element(xml, "type", "mask")
         _element(xml, "attributes", "")
@@ -212,7 +214,7 @@ def _parse(data: bytes, name: str) -> ElementTree.Element:
 
 def _label(image: ElementTree.Element, classes: tuple[str, ...], size_hw: tuple[int, int], where: str) -> Label:
     check_count(len(image), where)
-    masks, names = {}, {}
+    masks, names = dict[int, ndarray](), dict[int, str]()
     for place, shape in enumerate(image):
         entry = f"{where}, shape {place + 1}"
         reader = _SHAPES.get(shape.tag)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def _packed(mask: Bool[ndarray, "h w"]) -> Entry:
     return {"$binary": {"base64": base64.b64encode(zlib.compress(buffer.getvalue())).decode(), "subType": "00"}}
 
 
-def _quality(records: list[Mapping[str, Any]], task: Task) -> float | None:
+def _quality(records: Sequence[Mapping[str, Any]], task: Task) -> float | None:
     found = [
         float(row["quality"]) for row in records if row.get("task") == str(task) and row.get("quality") is not None
     ]

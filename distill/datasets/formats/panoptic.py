@@ -53,20 +53,21 @@ class CocoPanoptic:
         counts: dict[str, int] = {}
         manifest = shards.manifest
         names = tuple(dict.fromkeys((*manifest.classes, *manifest.instance_classes)))
-        number_of = {name: number for number, name in enumerate(names, 1)}
+        number_of, things = {name: number for number, name in enumerate(names, 1)}, set(manifest.instance_classes)
         (folder / ANNOTATIONS).mkdir()
         with JsonLists(folder / ANNOTATIONS / _FILE, ("images", "annotations")) as file:
             for sample in labeled_samples(shards, [Task.SEMANTIC, Task.INSTANCE], options, counts):
                 name, size_hw = write_photo(sample, folder / IMAGES, counts)
                 image_id = counts["photos"]
-                labels = [label_at(sample, task, shards, size_hw) for task in (Task.SEMANTIC, Task.INSTANCE)]
-                segments, rows = _segments(*labels, size_hw, number_of, set(manifest.instance_classes))
+                semantic, instance = (
+                    label_at(sample, task, shards, size_hw) for task in (Task.SEMANTIC, Task.INSTANCE)
+                )
+                segments, rows = _segments(semantic, instance, size_hw, number_of, things)
                 png = f"{sample.key}.png"
                 write_map(folder / ANNOTATIONS / "panoptic" / png, _to_rgb(segments))
                 file.add("images", {"id": image_id, "file_name": name, "height": size_hw[0], "width": size_hw[1]})
                 file.add("annotations", {"image_id": image_id, "file_name": png, "segments_info": rows})
                 count(counts, "segments", len(rows))
-            things = set(manifest.instance_classes)
             categories = [
                 {"id": number, "name": name, "isthing": int(name in things)} for name, number in number_of.items()
             ]

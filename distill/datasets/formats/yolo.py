@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy import ndarray
 
 from distill.config import read_yaml
 from distill.datasets.formats.base import (
@@ -220,7 +221,7 @@ def _polygons(text: Path, classes: tuple[str, ...], size_hw: tuple[int, int]) ->
     Raises:
         DistillError: A line is no polygon of a class.
     """
-    masks, names = {}, {}
+    masks, names = dict[int, ndarray](), dict[int, str]()
     lines = read_bytes(text).decode("utf-8", "replace").splitlines()
     check_count(len(lines), str(text))
     for number, line in enumerate(lines, 1):

@@ -26,7 +26,7 @@ def archive(path: Path, xml: str, photo_name: str = "images/default/a.jpg") -> P
     return path
 
 
-def annotations(body: str) -> str:
+def document(body: str) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version>{body}</annotations>'
 
 
@@ -46,7 +46,7 @@ def test_round_trip_keeps_whole_masks(tmp_path: Path) -> None:
 
 
 def test_polygons_and_photos_in_folders_of_the_zip(tmp_path: Path) -> None:
-    import_(archive(tmp_path / "a.zip", annotations(f"{IMAGE}{POLYGON}</image>")), "cvat", out=tmp_path / "set")
+    import_(archive(tmp_path / "a.zip", document(f"{IMAGE}{POLYGON}</image>")), "cvat", out=tmp_path / "set")
     label = open(tmp_path / "set").label(0, Task.INSTANCE)
     assert dict(label.instance_classes) == {1: "car"} and np.count_nonzero(label.value) == 16 * 16
 
@@ -61,20 +61,20 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb"><!ENTITY c "&b;&b;&b;&b;">]>'
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations/>', "declares a document type"),
         ("<annotations>", "is no XML"),
         ("<boxes/>", "is not CVAT for images"),
-        (annotations(""), "has no images"),
-        (annotations(f'{IMAGE}<box label="car" xtl="1" ytl="1" xbr="9" ybr="9"/></image>'), "shape 1: is a box"),
-        (annotations(f'{IMAGE}<polygon label="car" points="1,1;2"/></image>'), "the polygon is wrong"),
-        (annotations(f'{IMAGE}<polygon label="car" points="1,1;nan,2;3,3"/></image>'), "the polygon is wrong"),
+        (document(""), "has no images"),
+        (document(f'{IMAGE}<box label="car" xtl="1" ytl="1" xbr="9" ybr="9"/></image>'), "shape 1: is a box"),
+        (document(f'{IMAGE}<polygon label="car" points="1,1;2"/></image>'), "the polygon is wrong"),
+        (document(f'{IMAGE}<polygon label="car" points="1,1;nan,2;3,3"/></image>'), "the polygon is wrong"),
         (
-            annotations(f'{IMAGE}<mask label="car" rle="0, 4" left="47" top="1" width="2" height="2"/></image>'),
+            document(f'{IMAGE}<mask label="car" rle="0, 4" left="47" top="1" width="2" height="2"/></image>'),
             "its box is not in the photo",
         ),
         (
-            annotations(f'{IMAGE}<mask label="car" rle="0, 9" left="1" top="1" width="2" height="2"/></image>'),
+            document(f'{IMAGE}<mask label="car" rle="0, 9" left="1" top="1" width="2" height="2"/></image>'),
             "do not fill its box",
         ),
-        (annotations('<image id="0" name="a.jpg" width="9" height="9"></image>'), "state 9x9"),
-        (annotations('<image id="0" name="b.jpg" width="48" height="36"></image>'), "is not once in the zip"),
+        (document('<image id="0" name="a.jpg" width="9" height="9"></image>'), "state 9x9"),
+        (document('<image id="0" name="b.jpg" width="48" height="36"></image>'), "is not once in the zip"),
     ],
 )
 def test_damage_names_the_entry(xml: str, message: str, tmp_path: Path) -> None:
@@ -93,6 +93,6 @@ def test_other_encodings_and_damaged_zips_are_errors(tmp_path: Path) -> None:
         import_(tmp_path / "b.zip", "cvat", out=tmp_path / "set")
     folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / "annotations.xml").write_text(annotations(f"{IMAGE}</image>".replace("a.jpg", "../../etc/passwd")))
+    (folder / "annotations.xml").write_text(document(f"{IMAGE}</image>".replace("a.jpg", "../../etc/passwd")))
     with pytest.raises(DistillError, match="leads out of"):
         import_(folder, "cvat", out=tmp_path / "set")
