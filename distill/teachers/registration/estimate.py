@@ -50,7 +50,7 @@ from distill.teachers.registration.refine import (
 )
 
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
-_CANDIDATES, _DISTORTED = 4, 3
+_CANDIDATES, _DISTORTED = 4, 5
 _RIVAL_NATS, _RIVAL_PX = 3.0, 3.0
 _SMALL_PX, _SMALL_POINTS, _NEIGHBOR_NATS = 1600.0, 6000, 2.0
 _MANY, _FEW = 2500, 600
@@ -58,7 +58,7 @@ _MIN_POINTS = 24
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
 PX_PER_NAT = 15.0
 """Borders of this length count as one observation: errors of neighboring points are correlated."""
-_BARS_PREFERRED, _BAR_PREFERRED = 0.25, 0.05
+_BARS_PREFERRED, _BAR_PREFERRED = 0.25, 0.03
 _CLEAR, _CLEAR_PX = -0.55, 900.0
 _STILL_GAIN, _STILL_SHARE = 0.01, 0.006
 _LARGE_PX, _QUICK_PX = 900, 600
@@ -167,7 +167,8 @@ def _best_transform(pair: RegistrationPair, points: EdgePoints) -> tuple[Transfo
     search = CoarseSearch(pair)
     surfaces = search.surfaces(pair.edge_points)
     drifts = search.best(surfaces, pair.edge_points, _CANDIDATES, DRIFTS)[1]
-    rough = _best(pair, points, [np.zeros(8), *drifts], [])
+    (still,) = refine_coarse(pair, points, [np.zeros(8)], [])
+    rough = _best(pair, points, [still.params, *drifts], [])
     distortion = _distortion(pair, points, rough, [])
     if _is_clear(pair, rough) and distortion.gain < _STILL_GAIN:
         return rough, distortion, None
