@@ -10,8 +10,16 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from distill.datasets.formats.base import IMAGES, ImportedSet, Options, count, label_at, labeled_samples, write_photo
-from distill.datasets.formats.json_lists import JsonLists
+from distill.datasets.formats.base import (
+    IMAGES,
+    ImportedSet,
+    JsonLists,
+    Options,
+    count,
+    label_at,
+    labeled_samples,
+    write_photo,
+)
 from distill.datasets.formats.masks import bounding_box, check_count, decode_segmentation, instance_label
 from distill.datasets.formats.reading import inside, load_photo, read_annotations, sample_keys
 from distill.datasets.shard_set import ShardSet

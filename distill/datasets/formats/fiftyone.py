@@ -18,8 +18,7 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from distill.datasets.formats.base import ImportedSet, Options, count, labeled_samples, write_photo
-from distill.datasets.formats.json_lists import JsonLists
+from distill.datasets.formats.base import ImportedSet, JsonLists, Options, count, labeled_samples, write_photo
 from distill.datasets.formats.masks import bounding_box
 from distill.datasets.shard_set import ShardSet
 from distill.errors import UsageError

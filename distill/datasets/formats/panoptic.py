@@ -17,6 +17,7 @@ from numpy import ndarray
 from distill.datasets.formats.base import (
     IMAGES,
     ImportedSet,
+    JsonLists,
     Options,
     count,
     label_at,
@@ -32,7 +33,6 @@ from distill.datasets.formats.coco import (
     read_categories,
     read_tables,
 )
-from distill.datasets.formats.json_lists import JsonLists
 from distill.datasets.formats.masks import bounding_box, check_count
 from distill.datasets.formats.reading import certain, inside, read_bytes, sample_keys
 from distill.datasets.shard_set import ShardSet
