@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from distill.images import encode_map, read_photo
+from distill.config.synthetic import SyntheticConfig
+from distill.images import decode_rgb, encode_map, read_photo
 from distill.tasks import DepthKind, Task
 from distill.teachers.answer_parser import ParsedAnswer, parse_answer
 from distill.teachers.answer_reading import AnswerRejected
 from distill.teachers.base import GeneratedImage, PromptSpec
+from distill.teachers.synthetic.generator import SyntheticGenerator
+from distill.teachers.synthetic.rendering import scene_photo
 
 SIZE_HW = (96, 128)
 RED, BLUE, BLACK = (255, 0, 0), (0, 0, 255), (0, 0, 0)
@@ -78,3 +82,20 @@ def test_gray_of_16_bits_keeps_them() -> None:
     small = parse((gray // 257).astype(np.uint16), prompt)
     np.testing.assert_allclose(small.label.value, gray / 65535, atol=1 / 250)
     assert any("16 bits hold 8-bit values" in note for note in small.notes)
+
+
+def test_a_frame_is_invalid_and_the_rest_is_aligned_without_it() -> None:
+    config = SyntheticConfig(size_hw=(192, 256), tasks=(Task.DEPTH,))
+    photo, generator = scene_photo(3007, config), SyntheticGenerator(config)
+    (prompt,) = generator.prompt_specs(photo)
+    answer = generator.generate(photo, prompt, seed=0)
+    whole = parse_answer(photo, answer, [prompt], register=True)
+    framed = decode_rgb(answer.data, answer.name)[0]
+    framed[:8] = framed[-8:] = framed[:, :8] = framed[:, -8:] = 255
+    found = parse_answer(photo, replace(answer, data=encode_map(framed)), [prompt], register=True)
+    inner = np.s_[16:-16, 16:-16]
+    assert not found.label.valid[:6].any() and not found.label.valid[:, -6:].any()
+    assert found.label.valid[inner].mean() > 0.95 * whole.label.valid[inner].mean()
+    both = (found.label.valid & whole.label.valid)[inner]
+    assert np.allclose(found.label.value[inner][both], whole.label.value[inner][both], rtol=0.02)
+    assert any("a frame" in note for note in found.notes)

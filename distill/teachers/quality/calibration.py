@@ -34,7 +34,7 @@ WEIGHTS = {
 wrong frame and inverted depth passed: their colors and borders are correct."""
 TYPICAL = 0.8
 """Default value of unknown parts."""
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the meaning of a part changes, so that older calibrations are refused."""
 MIN_LABELS = 8
 """Minimum number of labels: with fewer, five weights and two curves would fit noise."""

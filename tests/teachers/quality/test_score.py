@@ -11,6 +11,7 @@ import pytest
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.quality.cross_task import borders, compare
+from distill.teachers.quality.off_code import NO_FLAWS, Flaws
 from distill.teachers.quality.score import Quality, measure_parts, score_label
 from distill.teachers.registration.align import IDENTITY, Registration
 from distill.teachers.tasks.depth_normal_consistency import normals_of_depth
@@ -163,6 +164,16 @@ def test_uncertain_colors_lower_the_score() -> None:
     photo = photo_of(ids)
     clear, dim = (seen(whole(Task.SEMANTIC, ids, confidence), photo) for confidence in (1.0, 0.4))
     assert dim.score < clear.score
+
+
+def test_flaws_lower_the_score() -> None:
+    ids = blocks()
+    label = replace(whole(Task.SEMANTIC, ids.astype(np.uint8)), classes=("a", "b", "c", "d"))
+    scores = [
+        score_label(label, measure_parts(label, photo_of(ids), flaws=flaws)).score
+        for flaws in (NO_FLAWS, Flaws(straight_line=0.2), Flaws(off_code=0.2), Flaws(off_code=0.2, straight_line=0.2))
+    ]
+    assert scores[0] > scores[1] > scores[3] and scores[0] > scores[2] > scores[3]
 
 
 def test_a_rejected_registration_lowers_the_score() -> None:
