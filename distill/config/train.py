@@ -167,6 +167,7 @@ class TrainConfig(Config):
     """Configuration of `distill train`."""
 
     name: PlainName = "student"
+    """Of the exported files; not given: the preset's name."""
     shards: tuple[Path, ...] = ()
     """Folders written by `distill label`."""
     tasks: tuple[Task, ...] = ()
@@ -180,6 +181,13 @@ class TrainConfig(Config):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainerConfig = TrainerConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_after_preset(cls, values: Any) -> Any:
+        student = values.get("student", {}) if isinstance(values, dict) else None
+        preset = student.get("preset", "nano") if isinstance(student, dict) else getattr(student, "preset", None)
+        return {"name": preset, **values} if isinstance(preset, str) else values
 
     @model_validator(mode="after")
     def _check_consistent(self) -> TrainConfig:

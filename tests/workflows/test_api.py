@@ -92,7 +92,7 @@ def test_a_script_of_ten_lines_does_the_whole_path_without_network(tmp_path: Pat
     assert not list(home.iterdir())
     assert done.stdout.startswith("(40, 56) ")
     assert {path.name for path in folder.iterdir()} == {"photos", "shards", "truth", "run", "predictions"}
-    assert (folder / "run" / "export" / "student.onnx").is_file()
+    assert (folder / "run" / "export" / "nano.onnx").is_file()
 
 
 def test_telemetry_of_onnx_runtime_and_openvino_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
