@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from distill.errors import DistillError
 from distill.escaping import for_terminal
+from distill.optional import switch_off_telemetry
 
 Item = TypeVar("Item")
 _LINE_INTERVAL_S = 10.0
@@ -134,6 +135,7 @@ def run_cli(app: Callable[..., Any]) -> int:
     """
     as_json = "--json" in sys.argv
     _open_closed_streams()
+    switch_off_telemetry()  # before any package is imported, by whatever
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names need not be text, and a terminal need not know all letters
             stream.reconfigure(errors="backslashreplace")

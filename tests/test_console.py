@@ -81,3 +81,10 @@ def test_closed_streams_are_no_file_of_a_result(streams: str, tmp_path: Path) ->
         ["sh", "-c", f'exec "$0" -c "$1" {streams}', sys.executable, CLOSED], cwd=tmp_path, check=False
     ).returncode
     assert code == 0 and (tmp_path / "file").read_bytes() == b""
+
+
+def test_telemetry_is_off_before_a_verb_imports_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    seen: list[str | None] = []
+    assert console.run_cli(lambda standalone_mode: seen.append(os.environ.get("ORT_DISABLE_TELEMETRY"))) == 0
+    assert seen == ["1"]

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from distill.optional import switch_off_telemetry
 from distill.runtime.cpu import usable_memory
 
 
@@ -57,6 +58,7 @@ def examine(*, network: bool = False) -> list[Finding]:
     """Run all checks, in the order in which they are shown."""
     from distill import __version__
 
+    switch_off_telemetry()  # the checks import every package
     found = [Finding("machine", "distill", "ok", __version__), *_machine(), *_packages()]
     gpus = _gpus()
     has_gpu = any(finding.state == "ok" for finding in gpus)
