@@ -52,7 +52,7 @@ def _deviations(generated: UInt8[ndarray, "h w 3"]) -> tuple[Float[ndarray, " 25
     near, far = _grown(border, _NEAR_PX), _grown(border, _FAR_PX)
     away = far == 0
     num_flat = np.count_nonzero(away & (_steps(generated) <= _FLAT_STEP))
-    is_flat = bool(away.any()) and num_flat >= _MIN_FLAT * np.count_nonzero(away)
+    is_flat = bool(away.any() and num_flat >= _MIN_FLAT * np.count_nonzero(away))
     deviation = _largest(cv2.absdiff(generated, middle))
     return cv2.calcHist([deviation], [0], cv2.subtract(far, near), [256], [0, 256]).ravel(), is_flat
 

@@ -121,7 +121,8 @@ def _edges(photo_small: UInt8[ndarray, "h w 3"], axis: int) -> Bool[ndarray, "n 
     kernel = np.ones((1, 3) if axis == 1 else (3, 1), np.uint8)
     # Saturated: both may be 255, and the edge counts.
     clear = cv2.max(cv2.convertScaleAbs(along, alpha=_ACROSS), np.full_like(along, _PHOTO_STEP))
-    crest = cv2.compare(across, cv2.dilate(across, kernel), cv2.CMP_GE) & cv2.compare(across, clear, cv2.CMP_GT)
+    crest = cv2.compare(across, cv2.dilate(across, kernel), cv2.CMP_GE)
+    crest = cv2.bitwise_and(crest, cv2.compare(across, clear, cv2.CMP_GT))
     near: ndarray = cv2.dilate(crest, kernel) > 0
     return near if axis == 1 else near.T
 
