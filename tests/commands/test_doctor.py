@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import json
+import os
 import subprocess
 from typing import Any
 
