@@ -120,8 +120,8 @@ def outcome(out: Path) -> dict[str, str]:
         if path.suffix == ".ckpt":
             found[name] = _digest_of_state(path)
         elif name == "logs/metrics.csv":
-            rows = csv.DictReader(io.StringIO(path.read_text()))
-            found[name] = "\n".join(json.dumps(_timeless(row)) for row in rows)
+            table = csv.DictReader(io.StringIO(path.read_text()))
+            found[name] = "\n".join(json.dumps(_timeless(row)) for row in table)
         elif name in ("history.json", "train.json"):
             values = json.loads(path.read_text())
             rows = [_timeless(row) for row in (values if isinstance(values, list) else [values, values["best"]])]

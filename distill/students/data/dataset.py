@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
                 f"{folder}: the decoded photos need {self.num_bytes / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
                 hint="set data.disk_cache_gib=0 to decode again each epoch, or data.cache_dir to another disk",
             )
-        arrays = dict[str, ndarray]()
+        arrays = dict[str, np.memmap[Any, Any]]()
         for name, one in self._empty(1).items():
             path = folder / f"{name}.npy"
             path.unlink(missing_ok=True)  # a new file: links are not followed
