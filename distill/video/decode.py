@@ -60,9 +60,8 @@ def video_stream(container: Any, name: object, decoder: Decoder = Decoder.THREAD
     if undecodable:
         raise DistillError(f"{name}: FFmpeg has no decoder for this video", hint="encode it again, as H.264")
     kinds = sorted({"a cover image" if is_cover(stream) else str(stream.type) for stream in container.streams})
-    raise DistillError(
-        f"{name}: contains no video stream, only {' and '.join(kinds) or 'no stream at all'}", hint="remove it"
-    )
+    what = f"no video stream, only {' and '.join(kinds)}" if kinds else "no stream at all"
+    raise DistillError(f"{name}: contains {what}", hint="remove it")
 
 
 def is_cover(stream: Any) -> bool:

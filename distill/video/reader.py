@@ -34,6 +34,7 @@ from distill.video.source import Frame, FrameSource
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp"}
     | {".ogv", ".vob", ".dav", ".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg", ".ivf", ".y4m", ".asf"}
+    | {".gxf", ".h261", ".h263", ".obu", ".amv", ".swf", ".nsv", ".pva", ".vc1", ".m2p", ".trp", ".tp", ".qt", ".ogm"}
     | {".f4v", ".3g2", ".mxf", ".dv", ".divx", ".m2v", ".m1v", ".mpv", ".rm", ".rmvb", ".wtv", ".tod", ".mod", ".nut"}
 )
 _MOTION_JPEG = frozenset({".mjpeg", ".mjpg"})
@@ -45,8 +46,7 @@ _FINEST = Fraction(1, 100_000)
 _PLAY_TIME_BASE = Fraction(1, 90_000)
 """Time base of sources with a finer one, whose durations would overflow the 32 bits of MP4."""
 _MAX_LEAD_S = 10.0
-"""Sound that begins earlier than this before the picture has another clock."""
-_MIN_LEAD_S = 0.1
+"""Sound that begins earlier than this before the picture has another clock, unless it runs on to the picture."""
 
 
 def is_video(path: Path) -> bool:
@@ -102,10 +102,10 @@ class VideoReader(FrameSource):
             self._stored_base *= 1 if is_timed else DEFAULT_RATE / rate
             self.time_base = _PLAY_TIME_BASE if self._stored_base < _FINEST else self._stored_base
             self.num_frames = stated_frames(container, stream, self.rate)
-            self._origin_s = _origin_s(container, first, self._stored_base)
+            self._sound = SoundSpans(path)
+            self._origin_s = self._find_origin_s(container, first)
             self.audio_path = path if container.streams.audio else None
             self._max_gap_s = max_gap_s(container.format.name)
-            self._sound = SoundSpans(path)
             self._notes = _notes(self._converter, bool(first.interlaced_frame), (first.height, first.width))
             if not is_timed:
                 self._notes += (f"the file states no frame rate; {float(rate):g} frames/s were taken (--rate)",)
@@ -114,6 +114,14 @@ class VideoReader(FrameSource):
         # Software decoders are exact; NVDEC output may differ in its chroma format.
         self.fingerprint = str(self.decoder) if self.decoder is Decoder.NVDEC else ""
         self.fingerprint += "" if is_timed else f" {rate}"
+
+    def _find_origin_s(self, container: Any, first: Any) -> float:
+        """Time of the source that becomes 0: the first frame, or sound that begins more than a frame before it."""
+        video_s = 0.0 if first.pts is None else float(first.pts * self._stored_base)
+        starts = [float(s.start_time * s.time_base) for s in container.streams.audio if s.start_time is not None]
+        leads = [start for start in starts if video_s - start > float(1 / self.rate)]
+        near = [start for start in leads if video_s - start < _MAX_LEAD_S or self._sound.cover(start, video_s)]
+        return min(near, default=video_s)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > max_pixels():
@@ -170,10 +178,15 @@ class VideoReader(FrameSource):
         wanted_hw, converter = size_hw or self.size_hw, self._converter.clone()
         with open_container(self.path, self.decoder) as container, media_errors(self.name, "the video is damaged"):
             stream = video_stream(container, self.name, self.decoder)
-            index, report = -1, DecodeReport()
+            index, report, damaged = -1, DecodeReport(), 0
             for index, (frame, play) in enumerate(self._placed(decode(container, stream, self.path, report))):
                 if stop is not None and index >= stop:
                     return
+                if frame.is_corrupt:
+                    damaged += 1
+                    self._note(
+                        f"the pictures of {damaged} frames are damaged, the last one: {index}", "the pictures of"
+                    )
                 if index < start or (index - start) % step:
                     continue
                 rgb = converter.to_upright_rgb(frame, wanted_hw, self._aspects.now(stream))
@@ -260,14 +273,6 @@ def _rate(container: Any, stream: Any) -> Fraction:
     raw = not container.duration
     known = [stream.guessed_rate, stream.average_rate] if raw else [stream.average_rate, stream.guessed_rate]
     return Fraction(next(filter(None, known), DEFAULT_RATE))
-
-
-def _origin_s(container: Any, first: Any, time_base: Fraction) -> float:
-    """Time of the source that becomes 0: the first frame, or sound that begins before it."""
-    video_s = 0.0 if first.pts is None else float(first.pts * time_base)
-    starts = [float(s.start_time * s.time_base) for s in container.streams.audio if s.start_time is not None]
-    leads = [start for start in starts if _MIN_LEAD_S < video_s - start < _MAX_LEAD_S]
-    return min(leads, default=video_s)
 
 
 def _notes(converter: RgbConverter, interlaced: bool, stored_hw: tuple[int, int]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from av.stream import Disposition
 
 from distill.errors import DistillError, UsageError
 from distill.video import Decoder, VideoReader
-from tests.builders.videos import make_clip, numbered_frame, read_number, write_stream
+from tests.builders.videos import make_clip, numbered_frame, read_number, write_clip, write_stream
 
 
 def with_cover(path: Path, *, film: bool) -> Path:
@@ -84,3 +84,21 @@ def test_a_stream_without_times_has_the_given_rate(tmp_path: Path) -> None:
 def test_a_folder_or_a_pipe_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a regular file"):
         VideoReader(tmp_path)
+
+
+def test_damaged_pictures_are_noted(tmp_path: Path) -> None:
+    """Where FFmpeg fills the hole in a picture without an error."""
+    path = write_clip(tmp_path / "a.mp4", list(range(0, 400, 40)), (96, 192), noise=60)
+    data = path.read_bytes()
+    assert list(VideoReader(path).frames()) and not VideoReader(path).notes
+    middle, noted = data.index(b"mdat") + 3000, 0
+    for at in range(middle, len(data) - 200, (len(data) - middle) // 8):
+        path.write_bytes(data[:at] + b"\xaa" * 100 + data[at + 100 :])
+        try:
+            reader = VideoReader(path)
+            count = len(list(reader.frames()))
+        except DistillError as error:
+            assert "damaged" in error.message
+        else:
+            noted += count == 10 and any("pictures of" in note and "damaged" in note for note in reader.notes)
+    assert noted

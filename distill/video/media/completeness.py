@@ -8,6 +8,8 @@ from typing import BinaryIO
 _SEGMENT, _CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _MAX_HEADER = 4096
 _FLV_TAGS = (8, 9, 18)
+_MOV_BOXES = (b"moov", b"mdat", b"moof")
+"""Boxes that hold frames or their places."""
 
 
 def is_truncated(path: Path, format_name: str) -> bool:
@@ -60,12 +62,12 @@ def _flv_ends_early(file: BinaryIO, size: int) -> bool:
 
 
 def _mov_ends_early(file: BinaryIO, size: int) -> bool:
-    """The file is a row of boxes; each states its size."""
-    at = 0
+    """The file is a row of boxes; each states its size. What follows the last one may be no box."""
+    at, kind = 0, b""
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
-        length = int.from_bytes(head[:4])
+        length, kind = int.from_bytes(head[:4]), head[4:8]
         if length == 0:  # to the end of the file
             return False
         if length == 1:
@@ -73,7 +75,7 @@ def _mov_ends_early(file: BinaryIO, size: int) -> bool:
         if length < 8:
             return False  # what follows are no boxes, but all frames may be there
         at += length
-    return at > size
+    return at > size and kind in _MOV_BOXES
 
 
 def _avi_ends_early(file: BinaryIO, size: int) -> bool:

@@ -94,3 +94,10 @@ def test_a_recording_to_a_pipe_that_was_cut_off(nested: bool, tmp_path: Path) ->
     for cut in range(600, len(data), 97):
         path.write_bytes(data[:cut])
         assert is_truncated(path, "matroska,webm"), cut
+
+
+def test_rubbish_behind_a_whole_file_is_no_damage(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", num_frames=10, codec="mpeg4")
+    for rubbish in (b"garbage" * 100, bytes(5000), b"\0\0\xff\xfffree"):
+        path.write_bytes(path.read_bytes() + rubbish)
+        assert not is_truncated(path, "mov,mp4") and VideoReader(path).count() == 10

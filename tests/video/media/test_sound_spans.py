@@ -53,3 +53,21 @@ def test_joined_recordings_have_spans_of_their_own(tmp_path: Path) -> None:
 
 def test_a_file_without_sound_covers_nothing(tmp_path: Path) -> None:
     assert not SoundSpans(write_stream(tmp_path / "a.ts", range(5))).cover(0.0, 0.1)
+
+
+def test_a_picture_long_after_the_sound_stays_in_step(tmp_path: Path) -> None:
+    """Sound from 0 s on, the first frame at 14 s: more than another clock would explain."""
+    path = tmp_path / "a.ts"
+    with av.open(str(path), "w", options={"muxdelay": "0"}) as container:
+        stream = container.add_stream("mpeg2video", rate=25, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 48, 96, "yuv420p"
+        tone = container.add_stream("mp2", rate=32000, layout="mono")
+        wave = av.AudioFrame.from_ndarray(np.zeros((1, 32000 * 15), np.int16), format="s16", layout="mono")
+        wave.sample_rate, wave.pts = 32000, 0
+        container.mux([*tone.encode(wave), *tone.encode(None)])
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, (48, 96)), format="rgb24")
+            frame.pts = number + round(GAP_S * 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert next(VideoReader(path).frames()).play_s == pytest.approx(GAP_S, abs=0.05)
