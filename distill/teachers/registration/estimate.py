@@ -62,7 +62,7 @@ _BARS_PREFERRED, _BAR_PREFERRED = 0.25, 0.03
 _CLEAR, _CLEAR_PX = -0.55, 900.0
 _STILL_GAIN, _STILL_SHARE = 0.01, 0.006
 _LARGE_PX, _QUICK_PX = 900, 600
-_QUICK_CLEAR, _QUICK_GAIN, _QUICK_SHARE = -0.6, 0.07, 0.0015
+_QUICK_CLEAR, _QUICK_GAIN, _QUICK_SHARE = -0.6, 0.08, 0.0015
 FLIPS = {(1, -1): "mirrored left to right", (-1, 1): "upside down", (-1, -1): "turned by 180 degrees"}
 
 
@@ -137,7 +137,7 @@ def _match_stats(
     flipped: tuple[float, str],
 ) -> MatchStats:
     """Statistics of a transform, refined at full size."""
-    many = pair.edge_points.subsample(_MANY)
+    many = pair.edge_points.subsample(round(_MANY / pair.finer))
     settled, at_identity = refine_fine(pair, many, rough.params, letterbox)
     fit = _better_nearby(pair, many, settled, letterbox)
     if fit is not settled:
@@ -260,7 +260,7 @@ def _better_nearby(
     pair: RegistrationPair, points: EdgePoints, fit: TransformFit, letterbox: LetterboxEdges
 ) -> TransformFit:
     """A better fit nearby, if one side of a small contour is on a neighboring edge; else the same fit."""
-    if pair.border_px > _SMALL_PX or len(pair.edge_points) > _SMALL_POINTS:
+    if pair.border_px > _SMALL_PX or len(pair.edge_points) > _SMALL_POINTS or pair.finer > 1:
         return fit
     worth_nats = partial(_worth_nats, pair)
     neighbor = max(side_alternatives(pair, points.subsample(_FEW // 2), fit, letterbox), key=worth_nats)
