@@ -3,8 +3,9 @@
     python benchmarks/onnx_oldest.py --python python3.10 --work oldest --out benchmarks/results/onnx_oldest.md
 
 Makes a virtual environment with --python (which needs a wheel of that version: Python 3.10 for 1.14, 3.11 for 1.15),
-exports a student of each preset with all tasks and --opset 18, and compares the answers there with torch on generated images, within
-the tolerances of `distill export`. Exits with 1 if a task is beyond its tolerance.
+exports a student of each preset with all tasks and operator set 18 (`distill export --opset 18`), and compares the
+answers there with torch on generated images, within the tolerances of `distill export`. Exits with 1 if a task is
+beyond its tolerance.
 """
 
 from __future__ import annotations
