@@ -2,6 +2,8 @@
 
 Input: uint8 RGB (batch, height, width, 3). Outputs: the named outputs of the spec, as numpy arrays for numpy arrays and
 as torch tensors for torch tensors. Depends on ``spec.json`` only, not on configs or training.
+
+`num_cores` counts the cores that an engine may use: affinity and the quota of a container.
 """
 
 from __future__ import annotations
