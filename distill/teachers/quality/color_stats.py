@@ -21,7 +21,7 @@ _GRAY_SPREAD = 24
 """Difference of the channels up to which a color is gray; JPEG adds a little color."""
 _PATH_TAU = 22.0
 """Distance to the depth path up to which a color is on it."""
-_SAMPLE = 5000
+_SAMPLE = 8000
 """Number of pixels that are projected on the depth path."""
 _POSITIONS, _OCCURS = 64, 0.003
 """Positions on the path; one occurs if it has this fraction of the pixels."""

@@ -20,6 +20,8 @@ from distill.teachers.tasks.comparison_size import comparison_size
 # tuned: benchmarks/damaged_answers.py
 _WIDTH = 0.013
 """Narrower parts, of the longer side, are seams."""
+_SEAM_PX = 8.0
+"""So are parts narrower than this, in pixels of the image."""
 TOLERATED = 0.01
 """A smaller fraction is no sign of anything: 13 real images have 0 to 0.008."""
 TOLERATED_LINE = 0.06
@@ -38,7 +40,7 @@ def off_code_fraction(label: Label, generated: UInt8[ndarray, "h w 3"]) -> float
         return 0.0
     size_hw = comparison_size(label.size_hw)
     valid = pick_pixels(label.valid, size_hw)
-    side = max(3, round(_WIDTH * max(size_hw)))
+    side = round(max(3.0, _WIDTH * max(size_hw), _SEAM_PX * max(size_hw) / max(label.size_hw)))
     padded = cv2.copyMakeBorder((~valid).astype(np.uint8), side, side, side, side, cv2.BORDER_REPLICATE)
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))[side:-side, side:-side] > 0
     if not opened.any():
