@@ -104,7 +104,9 @@ class SetStats:
             lines += _class_lines(task, found.get("classes", [])) + _histogram_lines(task, found.get("histogram", []))
         for title, counted in (("teacher", self.teachers), ("license", self.licenses), ("prompt", self.prompts)):
             if shown := counted.most_common(_SHOWN):
-                cells = [[name if len(name) <= 100 else f"{name[:97]}...", count] for name, count in shown]
+                cells: list[list[Cell]] = [
+                    [name if len(name) <= 100 else f"{name[:97]}...", count] for name, count in shown
+                ]
                 lines += ["", text_table([title, "samples" if counted is self.licenses else "labels"], cells)]
         return "\n".join(lines)
 
