@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,9 +105,7 @@ class SetStats:
             lines += _class_lines(task, found.get("classes", [])) + _histogram_lines(task, found.get("histogram", []))
         for title, counted in (("teacher", self.teachers), ("license", self.licenses), ("prompt", self.prompts)):
             if shown := counted.most_common(_SHOWN):
-                cells: list[list[Cell]] = [
-                    [name if len(name) <= 100 else f"{name[:97]}...", count] for name, count in shown
-                ]
+                cells: list[list[Cell]] = [[textwrap.shorten(name, 100), count] for name, count in shown]
                 lines += ["", text_table([title, "samples" if counted is self.licenses else "labels"], cells)]
         return "\n".join(lines)
 
