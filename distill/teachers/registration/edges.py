@@ -156,10 +156,7 @@ def _structure(
             cosine, sine = cv2.transform(cosine, ones), cv2.transform(sine, ones)
         along[rows], across[rows] = cosine, sine
         # The last bits of cv2.magnitude differ between processes, and labels must be reproducible.
-        cosine *= cosine
-        sine *= sine
-        cosine += sine
-        power[rows] = cv2.sqrt(cosine)
+        power[rows] = cv2.sqrt(along[rows] * along[rows] + across[rows] * across[rows])
     return along, across, power
 
 

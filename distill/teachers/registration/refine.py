@@ -67,10 +67,9 @@ def refine_coarse(
     fits = profiles.refine((5.0, 3.0, 2.0), letterbox)
     if once:
         return fits
-    far = np.flatnonzero(
-        np.abs(profiles.shown([fit.params for fit in fits]) - profiles.center).max((1, 2)) > _HARDLY_PX
-    )
-    if len(far):
+    moves_px = np.abs(profiles.shown([fit.params for fit in fits]) - profiles.center).max((1, 2))
+    far = [i for i, move_px in enumerate(moves_px) if move_px > _HARDLY_PX]
+    if far:
         signs = [signs[i] for i in far] if signs else ()
         again = EdgeProfiles(pair, points, [fits[i].params for i in far], level, offsets_px, free, signs)
         for i, fit in zip(far, again.refine((3.0, 2.0), letterbox), strict=True):
