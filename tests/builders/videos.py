@@ -15,7 +15,7 @@ from PIL import Image
 from distill.video import VideoWriter
 
 CELLS = 6
-"""Bits of the frame number that are painted into each frame, as black and white blocks."""
+"""Bits of the frame number that are drawn into each frame, as black and white blocks."""
 
 
 def numbered_frame(number: int, size_hw: tuple[int, int]) -> np.ndarray:
@@ -28,7 +28,7 @@ def numbered_frame(number: int, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def read_number(rgb: np.ndarray) -> int:
-    """The number painted by `numbered_frame`."""
+    """The number drawn by `numbered_frame`."""
     width = rgb.shape[1] // CELLS
     bits = [rgb[: rgb.shape[0] // 2, bit * width : (bit + 1) * width].mean() > 128 for bit in range(CELLS)]
     return sum(int(bit) << index for index, bit in enumerate(bits))
