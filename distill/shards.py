@@ -383,7 +383,10 @@ def read_manifest(folder: Path) -> Manifest:
             )
         return Manifest.model_validate(values)
     except (ValueError, OSError) as error:
-        raise UsageError(f"{path}: the manifest is damaged", hint="copy it again; where the set was labeled, distill data seal writes it again") from error
+        raise UsageError(
+            f"{path}: the manifest is damaged",
+            hint="copy it again; where the set was labeled, distill data seal writes it again",
+        ) from error
 
 
 def verify(folder: Path) -> list[str]:

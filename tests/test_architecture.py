@@ -241,7 +241,9 @@ UNMIRRORED = {
     "test_architecture.py",
     "test_documentation.py",
     "test_examples.py",
+    "test_public_layouts.py",
     "test_task_switches.py",
+    "test_tutorials.py",
 }
 UNMIRRORED |= {
     "test_shape_checks.py",
