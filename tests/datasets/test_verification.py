@@ -46,7 +46,8 @@ def flip(path: Path, bit: int) -> None:
 
 
 def names(report: VerifyReport, at: int) -> bool:
-    return any(fault.first_byte is not None and fault.first_byte <= at <= fault.last_byte for fault in report.faults)
+    ranges = [(fault.first_byte, fault.last_byte) for fault in report.faults]
+    return any(first is not None and last is not None and first <= at <= last for first, last in ranges)
 
 
 def rewrite(path: Path, change: Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]) -> None:

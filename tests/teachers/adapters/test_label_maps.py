@@ -386,7 +386,7 @@ def test_depths_that_are_all_beyond_the_stated_range_are_in_another_unit(tmp_pat
 def test_the_largest_number_next_to_instances_is_no_instance_unless_stated(
     tmp_path: Path, dtype: type, largest: int
 ) -> None:
-    ids = np.zeros(SIZE_HW, dtype)
+    ids: np.ndarray = np.zeros(SIZE_HW, dtype)
     ids[2:6, 2:6], ids[0] = 1, largest
     with pytest.raises(DistillError, match=rf"id {largest} \(8\.3% of the pixels\).*add {largest} to invalid"):
         read(tmp_path, ids, task="instance")
