@@ -38,7 +38,7 @@ def hold_output(path: Path, verb: str, *, is_file: bool = False) -> Iterator[Non
     """Hold a folder, or a file in a folder, until the end of the block; the system releases it if the process dies.
 
     Args:
-        path: Output; a folder is created, and removed if it is empty at the end.
+        path: Output; folders are created, and removed if they are empty at the end.
         verb: Command, for the message of the second process.
         is_file: Whether the output is a file.
 
@@ -46,7 +46,7 @@ def hold_output(path: Path, verb: str, *, is_file: bool = False) -> Iterator[Non
         DistillError: Another process holds it, or the folder cannot be written.
     """
     lock = path.with_name(f".{path.name}.lock") if is_file else path / _LOCK_NAME
-    is_new = not lock.parent.exists()
+    new = [folder for folder in (lock.parent, *lock.parent.parents) if not folder.exists()]
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = _locked(lock)
@@ -73,9 +73,9 @@ def hold_output(path: Path, verb: str, *, is_file: bool = False) -> Iterator[Non
                 lock.unlink()
             _held.discard(file)
             os.close(file)
-            if is_new:
-                with contextlib.suppress(OSError):
-                    lock.parent.rmdir()
+            with contextlib.suppress(OSError):  # has files by now
+                for folder in new:
+                    folder.rmdir()
 
 
 def _locked(lock: Path) -> int:

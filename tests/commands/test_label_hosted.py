@@ -135,6 +135,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_run_before_any_call(tmp_path: 
 PLAN = """
     import socket, sys
     def refuse(*arguments, **named):
+        sys.stderr.write("a packet was sent\\n")
         raise AssertionError("a packet was sent")
     for name in ("connect", "connect_ex", "sendto", "sendmsg"):
         setattr(socket.socket, name, refuse)

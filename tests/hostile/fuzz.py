@@ -186,8 +186,10 @@ def _manifest() -> dict[str, Any]:
 
 def _calibration() -> dict[str, Any]:
     curve = {"at": [0.0, 1.0], "value": [0.0, 1.0]}
+    from distill.teachers.quality.calibration import FORMAT
+
     part = {"weights": {"content": 1.0}, "typical": {"content": 0.5}, "expected": curve, "pixels": curve, "offset": 0.1}
-    return {"format": 3, "teacher": "t", "tasks": {"depth": part}}
+    return {"format": FORMAT, "teacher": "t", "tasks": {"depth": part}}
 
 
 def _results() -> list[dict[str, Any]]:

@@ -96,3 +96,9 @@ def test_a_folder_that_cannot_exist_is_an_error(tmp_path: Path) -> None:
         hold_output(tmp_path / "file" / "x", "predict"),
     ):
         pytest.fail("held")
+
+
+def test_new_folders_without_a_file_are_removed(tmp_path: Path) -> None:
+    with hold_output(tmp_path / "run" / "export", "export"):
+        assert (tmp_path / "run" / "export").is_dir()
+    assert list(tmp_path.iterdir()) == []
