@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from kill_resume import contents, kill_once
 from machine import results_page
 
 from distill.report.blocks import Table
-from distill.shards import file_sha256
 
 STEPS = 5
 STUDENT = (
@@ -38,11 +35,11 @@ STUDENT = (
 )
 
 
-def label_words(out: Path, scenes: int, workers: int) -> list[str]:
-    """A labeling job of synthetic scenes."""
+def labeling(out: Path, scenes: int, workers: int) -> list[str]:
+    """The command of a labeling job of synthetic scenes."""
     settings = ("--set", f"scenes={scenes}", "--set", "size_hw=[48,64]", "--no-check")
     job = ("--out", str(out), "--shard-size", "4", "--workers", str(workers))
-    return ["label", "--teacher", "synthetic", *settings, *job]
+    return [sys.executable, "-m", "distill", "label", "--teacher", "synthetic", *settings, *job]
 
 
 def run(*words: str) -> tuple[int, dict[str, Any]]:
@@ -50,26 +47,6 @@ def run(*words: str) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "distill", *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout)
-
-
-def kill_once(words: list[str], out: Path, rng: random.Random, longest_s: float) -> bool:
-    """Start a job, wait for a new shard, kill its process group up to `longest_s` later; False: it had finished."""
-    before = len(list(out.glob("*.tar")))
-    command = [sys.executable, "-m", "distill", *words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    while len(list(out.glob("*.tar"))) == before and process.poll() is None:
-        time.sleep(0.005)
-    time.sleep(rng.uniform(0, longest_s))
-    if process.poll() is not None:
-        return False
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return True
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """SHA-256 of every shard and of the manifest."""
-    return {path.name: file_sha256(path) for path in [*sorted(folder.glob("*.tar")), folder / "dataset.json"]}
 
 
 def main() -> None:
@@ -85,9 +62,8 @@ def main() -> None:
     rng, rows, good = random.Random(chosen.seed), [], True
     with tempfile.TemporaryDirectory() as folder:
         whole, killed, student = Path(folder) / "whole", Path(folder) / "killed", Path(folder) / "run"
-        command = [sys.executable, "-m", "distill", *label_words(whole, chosen.scenes, chosen.workers)]
-        subprocess.run(command, check=True, capture_output=True)
-        words = label_words(killed, chosen.scenes, chosen.workers)
+        subprocess.run(labeling(whole, chosen.scenes, chosen.workers), check=True, capture_output=True)
+        words = labeling(killed, chosen.scenes, chosen.workers)
         for number in range(1, chosen.kills + 1):
             running = kill_once(words, killed, rng, chosen.longest_s)
             code, sealed = run("data", "seal", str(killed))
@@ -103,7 +79,7 @@ def main() -> None:
             state = "killed" if running else "had finished"
             shards = f"{sealed['shards']} of {sealed['planned']}"
             rows.append([number, state, shards, report["num_faults"], trained])
-        subprocess.run([sys.executable, "-m", "distill", *words], check=True, capture_output=True)
+        subprocess.run(words, check=True, capture_output=True)
         code, sealed = run("data", "seal", str(killed))
         same = contents(killed) == contents(whole) and sealed["complete"]
     columns = ["run", "state", "shards in the sealed set", "faults", "trained at least 5 steps"]
