@@ -29,7 +29,7 @@ STUDENT = (
     "student.neck_channels=16",
     "student.head_channels=16",
     "data.batch_size=2",
-    "data.val_fraction=0.3",
+    "data.val_fraction=0",
     "train.num_validations=1",
     "train.accelerator=cpu",
 )
@@ -70,7 +70,7 @@ def main() -> None:
             verified, report = run("data", "verify", str(killed)) if sealed.get("samples") else (0, {"num_faults": 0})
             trained = ""
             if sealed.get("samples"):
-                epochs = -(-STEPS // max(1, int(0.7 * sealed["samples"]) // 2))
+                epochs = -(-STEPS // max(1, sealed["samples"] // 2))
                 words_of_training = ("--shards", str(killed), "--out", str(student), f"train.epochs={epochs}")
                 result, _ = run("train", *words_of_training, *STUDENT)
                 trained = "yes" if result == 0 else "NO"
