@@ -6,6 +6,7 @@
     distill.export("runs/nano", to=["onnx", "openvino"])              # export it for inference engines
     distill.bench(["runs/nano/export/nano.onnx"])                     # time it
     distill.predict("runs/nano/export/nano.onnx", "photos/")          # write maps and overlays
+    distill.review("shards", out="review.html")                       # judge the labels on a page
     distill.data.verify("shards")                                     # read every byte of a set of shards
     distill.load("runs/nano/export/nano.onnx")("photo.jpg").depth     # predict as arrays
 
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from distill.workflows.label.run import label
     from distill.workflows.open_model import load
     from distill.workflows.predict.run import predict
+    from distill.workflows.review.run import review
     from distill.workflows.train.run import train
 
 __version__ = "0.1.0"
-__all__ = ["bench", "data", "evaluate", "export", "label", "load", "predict", "train"]
+__all__ = ["bench", "data", "evaluate", "export", "label", "load", "predict", "review", "train"]
 
 _MODULES = {
     "bench": "distill.workflows.bench.run",
@@ -39,6 +41,7 @@ _MODULES = {
     "label": "distill.workflows.label.run",
     "load": "distill.workflows.open_model",
     "predict": "distill.workflows.predict.run",
+    "review": "distill.workflows.review.run",
     "train": "distill.workflows.train.run",
 }
 

@@ -27,6 +27,7 @@ VERBS = {
     "predict": "Run a student over images and videos: maps, overlays, overlay videos.",
     "teachers": "List the teachers that --teacher takes by name.",
     "data": "Look into, verify, seal, combine and convert sets of label shards.",
+    "review": "Judge labels on a page: worst first, with verdicts to apply or to calibrate with.",
     "answers": "List, verify, export or clean up stored answers of image generators.",
     "license": "List the licenses of labels and students; --require commercial refuses others.",
     "report": "Collect the results of run folders in one self-contained HTML file.",

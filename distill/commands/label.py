@@ -111,7 +111,8 @@ def label(
     calibrate: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=_QUALITY, help="Fit the scores to the errors on these shards with ground truth, and stop."
+            rich_help_panel=_QUALITY,
+            help="Fit the scores to shards with ground truth, or to the verdicts.json of a review, and stop.",
         ),
     ] = None,
     calibration: Annotated[
@@ -168,7 +169,7 @@ def label(
     deadline_s = parse_deadline(deadline) if deadline else None
     options = LabelOptions(
         teacher=teacher,
-        photos=photos or ([] if calibrate is None else [str(calibrate)]),
+        photos=photos or ([] if calibrate is None or calibrate.is_file() else [str(calibrate)]),
         out=out,
         tasks=tuple(task or ()),
         classes=read_classes(classes),
@@ -194,7 +195,12 @@ def label(
         from distill.workflows.label.calibrate import run_calibrate
 
         path = options.find_calibration(write=True) or out / "calibration.json"
-        console.result(run_calibrate(options.job(calibrate=True), calibrate, path, console))
+        if calibrate.is_file():
+            from distill.workflows.label.calibrate_verdicts import calibrate_from_verdicts
+
+            console.result(calibrate_from_verdicts(calibrate, path, console))
+        else:
+            console.result(run_calibrate(options.job(calibrate=True), calibrate, path, console))
     elif plan:
         from distill.workflows.label.estimate import plan_label
 

@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": operations.sample,
     "dedupe": operations.dedupe,
     "relabel-classes": operations.relabel_classes,
+    "apply": operations.apply,
     "import": conversion.import_,
     "export": conversion.export,
 }

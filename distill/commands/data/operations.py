@@ -1,4 +1,4 @@
-"""`distill data merge`, `split`, `filter`, `sample`, `dedupe`, `relabel-classes`: new sets from sets."""
+"""`distill data merge`, `split`, `filter`, `sample`, `dedupe`, `relabel-classes`, `apply`: new sets from sets."""
 
 from __future__ import annotations
 
@@ -203,6 +203,40 @@ def relabel_classes(
 
     console = Console(as_json=as_json)
     console.result(relabel(shards, classes, out=out, shard_size=shard_size, plan=plan, reporter=console))
+
+
+def apply(
+    shards: ShardFolder,
+    verdicts: Annotated[Path, typer.Argument(help="verdicts.json of a review page.", metavar="VERDICTS")],
+    out: Out,
+    rejected_weight: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Keep rejected labels with this part of their confidence; 0: leave them out."),
+    ] = 0.0,
+    shard_size: ShardSize = _SHARD_SIZE,
+    plan: Plan = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a set as its review says: without rejected labels, with ignored classes and regions invalid.
+
+    Examples:
+        distill data apply shards verdicts.json --out reviewed
+
+        distill data apply shards verdicts.json --out weighed --rejected-weight 0.2
+    """
+    from distill.workflows.data import apply as apply_verdicts
+
+    console = Console(as_json=as_json)
+    result = apply_verdicts(
+        shards,
+        verdicts,
+        out=out,
+        rejected_weight=rejected_weight,
+        shard_size=shard_size,
+        plan=plan,
+        reporter=console,
+    )
+    console.result(result)
 
 
 def _tasks(names: list[str]) -> list[Task]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from distill.datasets.operations.merge import merge
     from distill.datasets.operations.split import split
     from distill.datasets.operations.subset import dedupe, sample
+    from distill.datasets.review.apply import apply
     from distill.datasets.shard_set import open
     from distill.datasets.show import show
     from distill.datasets.statistics import stats
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from distill.workflows.data.sealing import seal
 
 _MODULES = {
+    "apply": "distill.datasets.review.apply",
     "open": "distill.datasets.shard_set",
     "ls": "distill.datasets.listing",
     "stats": "distill.datasets.statistics",
@@ -36,6 +38,7 @@ _MODULES = {
     "relabel_classes": "distill.datasets.operations.classes",
 }
 __all__ = [
+    "apply",
     "dedupe",
     "export",
     "filter",

@@ -49,7 +49,8 @@ class CalibrationResult:
 
     Attributes:
         path: The calibration file.
-        tasks: By task: number of labels, error limit, mean error, and cross-validated rank correlation and pixel error.
+        tasks: By task: number of labels, and with ground truth: error limit, mean error, and cross-validated rank
+            correlation and pixel error; with verdicts: rejections, and AUROC of the scores on them.
     """
 
     path: Path
@@ -63,6 +64,12 @@ class CalibrationResult:
         """Format for a terminal."""
         lines = []
         for task, row in self.tasks.items():
+            if "rejected" in row:
+                lines.append(
+                    f"{task}: {row['labels']} verdicts, {row['rejected']} of them rejections; "
+                    f"AUROC {row['auroc']:.3f} (before: {row['auroc_before']:.3f})"
+                )
+                continue
             held_out = (
                 "too few labels for a test on held-out ones"
                 if row["rank_correlation"] is None
