@@ -17,7 +17,7 @@ DepthScale = Annotated[
 Format = Annotated[
     str,
     typer.Argument(
-        help="coco, coco-panoptic, indexed-png, yolo, yolo-semantic, yolo-depth, depth-png, cvat, fiftyone, parquet.",
+        help="coco, coco-panoptic, indexed-png, yolo, yolo-semantic, yolo-depth, depth-png, cvat, fiftyone, parquet, edit-pairs, edit-pair-folders.",
         metavar="FORMAT",
     ),
 ]

@@ -16,6 +16,15 @@ _CONFIDENCE_LOSS = "confidence"
 _SIZE_LOSS = "maps at another size than the photo: they are stored at the photo's size, nearest neighbor"
 
 
+_PAIR_LOSSES = (
+    _PHOTO_LOSS,
+    _CONFIDENCE_LOSS,
+    "the size of the photo: images have sides that divide by 32, and at most a megapixel",
+    "which pixels are invalid: they are painted black, or as background",
+    "parts of instances that others cover",
+)
+
+
 @dataclass(frozen=True)
 class Format:
     """A row.
@@ -24,7 +33,8 @@ class Format:
         title: For lists.
         holds: Labels that it stores.
         loses: What it cannot hold, one item each.
-        module: Module and class that read and write it.
+        module: Module and class that read and write it; a module with a dot is of another package, whose encoders a
+            format needs.
         reads: Whether sets can be imported from it.
     """
 
@@ -37,7 +47,8 @@ class Format:
     def load(self) -> FormatModule:
         """Import the module."""
         module, _, name = self.module.partition(":")
-        found: FormatModule = getattr(import_module(f"distill.datasets.formats.{module}"), name)()
+        path = module if "." in module else f"distill.datasets.formats.{module}"
+        found: FormatModule = getattr(import_module(path), name)()
         return found
 
 
@@ -144,6 +155,21 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             "all files of all samples, byte by byte",
             (),
             "parquet:Parquet",
+        ),
+        "edit-pairs": Format(
+            "photos, prompts and target images for trainers of image editors (imagefolder with metadata.jsonl and the "
+            "columns of diffusers' InstructPix2Pix; only exported)",
+            "all labels with at least 80 % valid pixels, painted as generated images with drawn colors and wordings",
+            _PAIR_LOSSES,
+            "distill.teachers.tuning.edit_pairs:EditPairs",
+            reads=False,
+        ),
+        "edit-pair-folders": Format(
+            "the same as control/*.png, target/*.png and target/*.txt (ai-toolkit, musubi-tuner; only exported)",
+            "all labels with at least 80 % valid pixels, painted as generated images with drawn colors and wordings",
+            _PAIR_LOSSES,
+            "distill.teachers.tuning.edit_pairs:EditPairFolders",
+            reads=False,
         ),
     }
 )

@@ -1,0 +1,1 @@
+"""Training data for image generators: photos, prompts and the images that answer them."""
