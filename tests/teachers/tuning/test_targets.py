@@ -78,11 +78,10 @@ def test_classes_are_the_same_and_the_sentence_says_the_colors(seed: int, count:
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1 << 30))
 def test_instances_are_the_same(seed: int) -> None:
-    ids = blocks(seed, 5).astype(np.uint16)
+    # One block each: the decoder takes equal colors far from each other for two instances.
+    places = np.random.default_rng(seed).permutation([0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]).reshape(3, 4)
+    ids = np.kron(places, np.ones((8, 8), np.int64)).astype(np.uint16)
     names = {1: "car", 2: "car", 3: "person", 4: "car"}
-    names = {number: name for number, name in names.items() if (ids == number).any()}
-    if not names:
-        return
     label = valid_label(Task.INSTANCE, ids, classes=("car", "person"), instance_classes=names)
     rng = np.random.default_rng(seed)
     prompts = draw_prompts(label, rng)
