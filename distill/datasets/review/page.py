@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-import numpy as np
-
 from distill.datasets.review.items import ReviewItem
 from distill.datasets.review.verdicts import FORMAT, ReviewedSet, Verdict
 from distill.escaping import for_html, for_terminal
-from distill.tasks import FAR_WARP, TASKS, Task
-from distill.visualization.colormaps import draw_confidence
+from distill.report.viewer import embed_json, viewer_script, viewer_style
+from distill.tasks import TASKS, Task
 
 _KEYS = {
     "next, previous label": "j k or arrows",
@@ -52,9 +49,8 @@ def to_page(
     tasks = list(dict.fromkeys(item.task for item in items))
     data = {
         "format": FORMAT,
+        "page": _page_digest(reviewed, items),
         "reviewed": reviewed.model_dump(mode="json"),
-        "far_warp": FAR_WARP,
-        "confidence_colors": draw_confidence(np.arange(256, dtype=np.float32)[None] / 255)[0].ravel().tolist(),
         "server": server,
         "tasks": [
             {
@@ -70,8 +66,9 @@ def to_page(
         "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
     }
     folder = resources.files("distill.datasets.review")
-    script = folder.joinpath("page.js").read_text()
-    style = resources.files("distill.report").joinpath("page.css").read_text() + folder.joinpath("page.css").read_text()
+    script = viewer_script() + folder.joinpath("page.js").read_text()
+    page_style = resources.files("distill.report").joinpath("page.css").read_text()
+    style = page_style + viewer_style() + folder.joinpath("page.css").read_text()
     title = f"Review of {reviewed.name}" if reviewed.name else "Review"
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
@@ -81,7 +78,8 @@ def to_page(
         f"<title>{for_html(title)}</title><style>{style}</style></head><body><main class='review'>"
         f"<header><h1>{for_html(title)}</h1><p class='lead'>{for_html(_lead(reviewed, tasks, items))}</p></header>"
         f"{folder.joinpath('page.html').read_text().replace('$keys', _key_list())}</main>"
-        f"<script id='data' type='application/json'>{_embed(data)}</script><script>{script}</script></body></html>\n"
+        f"<script id='data' type='application/json'>{embed_json(data)}</script>"
+        f"<script>{script}</script></body></html>\n"
     )
 
 
@@ -101,17 +99,16 @@ def _item(item: ReviewItem, number: int) -> dict[str, Any]:
         "id": item_id(number),
         "key": item.key,
         "task": item.task,
-        "drawing": TASKS[item.task].drawing,
         "name": for_terminal(item.name),
         "quality": item.quality,
         "parts": dict(item.parts),
     }
 
 
-def _embed(data: Mapping[str, Any]) -> str:
-    """JSON for the content of a script element, which no text in it can end."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+def _page_digest(reviewed: ReviewedSet, items: Sequence[ReviewItem]) -> str:
+    """Name under which a browser keeps the verdicts: other pages of the same set must not overwrite them."""
+    names = [reviewed.sha256, *(f"{item.task} {item.key}" for item in items)]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def _policy(script: str, has_server: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ def shards(tmp_path: Path) -> ShardSet:
 
 
 def content(page: Path) -> dict[str, Any]:
-    found = re.search(r"<script id='data' type='application/json'>(.*?)</script>", page.read_text(), re.DOTALL)
-    values: dict[str, Any] = json.loads(found[1])
+    text = page.read_text().partition("<script id='data' type='application/json'>")[2]
+    values: dict[str, Any] = json.loads(text.partition("</script>")[0])
     return values
 
 
