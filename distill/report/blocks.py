@@ -92,16 +92,126 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """A plot of lines."""
+    """A plot of lines.
+
+    Attributes:
+        better: ``lower`` or ``higher``: the direction in which values are better, shown with the title.
+        references: Horizontal lines to compare with, such as the score of the mean baseline.
+        markers_only: Points without lines: a comparison of models, not a course.
+        y_range: Fixed range of the y axis.
+    """
 
     title: str
     curves: Sequence[Curve]
     x_label: str = ""
     y_label: str = ""
     log_y: bool = False
+    log_x: bool = False
+    better: str = ""
+    references: Mapping[str, float] = field(default_factory=dict)
+    markers_only: bool = False
+    y_range: tuple[float, float] | None = None
 
 
-Block = Text | Metrics | KeyValues | Table | Gallery | ColorKey | Curves
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts or values of bins: bin ``i`` covers ``edges[i]`` to ``edges[i + 1]``."""
+
+    title: str
+    edges: Sequence[float]
+    counts: Sequence[float | int]
+    x_label: str = ""
+    y_label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Horizontal bars: one group per name, one bar per series."""
+
+    title: str
+    names: Sequence[str]
+    series: Mapping[str, Sequence[float | int | None]]
+    x_label: str = ""
+    better: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Fractions in 0..1 as a colored table; every row is one true class."""
+
+    title: str
+    names: Sequence[str]
+    values: Sequence[Sequence[float | None]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ColorScale:
+    """Color bar of the following images: RGB from the first to the last label."""
+
+    title: str
+    colors: Sequence[Sequence[int]]
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video file beside the page; `source` is a path relative to the page."""
+
+    source: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link to another page of the same set, or to a file beside it; `target` is a relative path."""
+
+    target: str
+    text: str
+    note: str = ""
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """A list of links."""
+
+    items: Sequence[Link]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Commands or other text in fixed width, exactly as it is."""
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Blocks that are shown on demand."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+Block = (
+    Text
+    | Metrics
+    | KeyValues
+    | Table
+    | Gallery
+    | ColorKey
+    | ColorScale
+    | Curves
+    | Histogram
+    | Bars
+    | Matrix
+    | Video
+    | Links
+    | Code
+    | Fold
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +231,11 @@ class Report:
         summary: One or two sentences: the result.
         sections: In reading order.
         facts: Versions, machine and date, at the end of the page.
+        pages: Links to all pages of the set, this one included.
     """
 
     title: str
     sections: Sequence[Section]
     summary: str = ""
     facts: Mapping[str, Cell] = field(default_factory=dict)
+    pages: Sequence[Link] = ()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from distill.escaping import for_line, for_markdown, for_terminal
-from distill.report.blocks import Block, Cell, ColorKey, Curves, Gallery, KeyValues, Metrics, Report, Table, Text
+from distill.report.blocks import Block, Cell, Code, Fold, Gallery, KeyValues, Matrix, Metrics, Report, Table, Text
 
 MISSING = "–"
 
@@ -75,6 +75,8 @@ def _block_values(block: Block) -> dict[str, Any]:
     kind = {"kind": type(block).__name__.lower()}
     if isinstance(block, Gallery):
         return {**kind, "title": block.title, "captions": [picture.caption for picture in block.images]}
+    if isinstance(block, Fold):
+        return {**kind, "title": block.title, "blocks": [_block_values(item) for item in block.blocks]}
     values = asdict(block)
     # Bold cells are for display only.
     values.pop("bold", None)
@@ -96,22 +98,28 @@ def to_markdown(report: Report) -> str:
 
 
 def _block_markdown(block: Block) -> str:
+    found = ""  # images, plots and links are in the HTML page
     match block:
         case Text():
             text = for_markdown(block.text)
-            return f"> {text}" if block.tone == "warning" else text
+            found = f"> {text}" if block.tone == "warning" else text
         case Metrics():
-            return "\n".join(
+            found = "\n".join(
                 for_markdown(f"- **{format_cell(item.value)}** {item.label}" + (f" ({item.note})" if item.note else ""))
                 for item in block.items
             )
         case KeyValues():
-            return _key_values_markdown(block)
+            found = _key_values_markdown(block)
         case Table():
-            return _table_markdown(block)
-        case Gallery() | ColorKey() | Curves():
-            # Images and plots are in the HTML page.
-            return ""
+            found = _table_markdown(block)
+        case Matrix():
+            rows = [[name, *values] for name, values in zip(block.names, block.values, strict=True)]
+            found = _table_markdown(Table(["true class", *block.names], rows, block.title, block.note))
+        case Code():
+            found = f"```text\n{for_terminal(block.text).replace('```', '` ` `')}\n```"
+        case Fold():
+            found = "\n\n".join(text for text in map(_block_markdown, block.blocks) if text)
+    return found
 
 
 def _key_values_markdown(block: KeyValues) -> str:
