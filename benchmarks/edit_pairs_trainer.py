@@ -1,6 +1,6 @@
-"""Ten steps of diffusers' own InstructPix2Pix example on a folder of edit pairs.
+r"""Ten steps of diffusers' own InstructPix2Pix example on a folder of edit pairs.
 
-    python benchmarks/edit_pairs_trainer.py --script train_instruct_pix2pix.py --work pairs_work \\
+    python benchmarks/edit_pairs_trainer.py --script train_instruct_pix2pix.py --work pairs_work \
         --out benchmarks/results/edit_pairs_trainer.md
 
 `--script` is that example, unchanged, from the repository of the library (examples/instruct_pix2pix; it needs
