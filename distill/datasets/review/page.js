@@ -5,6 +5,7 @@
   const PAGE = 30, storageKey = "distill-review-" + data.page;
   const state = {task: data.tasks[0].task, sort: "worst", filter: "all", page: 0, index: 0, drawing: false};
   const viewer = distillViewer($("viewer"));
+  viewer.tools.append($("draw"), $("region-count"));
   let verdicts = new Map(), undo = [], shown = [], loaded = null, loading = 0;
 
   const el = (tag, values = {}, ...children) => {
