@@ -213,6 +213,10 @@ def apply(
         float,
         typer.Option(min=0, max=1, help="Keep rejected labels with this part of their confidence; 0: leave them out."),
     ] = 0.0,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File of distill label --calibrate: new quality scores from the parts that the set holds."),
+    ] = None,
     shard_size: ShardSize = _SHARD_SIZE,
     plan: Plan = False,
     as_json: AsJson = False,
@@ -232,6 +236,7 @@ def apply(
         verdicts,
         out=out,
         rejected_weight=rejected_weight,
+        calibration=calibration,
         shard_size=shard_size,
         plan=plan,
         reporter=console,

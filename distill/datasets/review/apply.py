@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,8 @@ from distill.shards import Manifest, Sample
 from distill.tasks import Task
 
 _ByTask = Mapping[Task, Verdict]
+Scorer = Callable[[Task, Mapping[str, float]], Mapping[str, float] | None]
+"""From the parts of a label's score to the new values of its record; None: the task keeps its scores."""
 
 
 def apply(
@@ -33,6 +36,7 @@ def apply(
     out: str | Path,
     rejected_weight: float = 0.0,
     shard_size: int = DEFAULT_SHARD_SIZE,
+    scorer: Scorer | None = None,
     plan: bool = False,
     reporter: Reporter | None = None,
 ) -> OperationResult:
@@ -47,6 +51,7 @@ def apply(
         out: Folder of the new set.
         rejected_weight: Keep rejected labels with their confidence multiplied by this, in [0, 1); 0 leaves them out.
         shard_size: Samples in a tar.
+        scorer: Gives the labels new quality scores.
         plan: Count, and write nothing.
         reporter: Receives the progress.
 
@@ -55,7 +60,7 @@ def apply(
         DistillError: A sample is damaged, or the disk is full.
 
     Example:
-        >>> distill.data.apply("shards", "verdicts.json", out="reviewed")
+        >>> apply("shards", "verdicts.json", out="reviewed")
     """
     source, reporter = open(shards), reporter or SilentReporter()
     if not 0 <= rejected_weight < 1:
@@ -88,7 +93,8 @@ def apply(
 
     def edit(sample: Sample) -> Sample | None:
         judged = by_key.get(sample.key)
-        return _apply(sample, judged, source.manifest, rejected_weight) if judged else sample
+        edited = _apply(sample, judged, source.manifest, rejected_weight) if judged else sample
+        return _rescored(edited, scorer) if edited is not None and scorer is not None else edited
 
     return copy_parts(
         source,
@@ -142,6 +148,21 @@ def _apply(sample: Sample, judged: _ByTask, manifest: Manifest, rejected_weight:
         meta |= write_meta(label)
     edited = with_files(kept, kept.key, files, meta) if files else kept
     return keep_tasks(edited, set(edited.tasks) - set(unusable)) if unusable else edited
+
+
+def _rescored(sample: Sample, scorer: Scorer) -> Sample:
+    """The sample with new scores in the records of its labels, from the parts that are stored there."""
+    records: list[Any] = []
+    for record in sample.meta.get("records") or ():
+        parts = record.get("quality_parts") if isinstance(record, Mapping) else None
+        task = next((task for task in sample.tasks if isinstance(parts, Mapping) and record.get("task") == task), None)
+        numbers = {name: float(one) for name, one in (parts or {}).items() if isinstance(one, int | float)}
+        values = scorer(task, numbers) if task is not None else None
+        if values is None:
+            records.append(record)
+        else:  # the expected error belongs to the old score
+            records.append({name: one for name, one in record.items() if name != "expected_error"} | dict(values))
+    return with_files(sample, sample.key, {}, {**sample.meta, "records": records})
 
 
 def _masked(label: Label, verdict: Verdict) -> Label:

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from distill.datasets.operations.merge import merge
     from distill.datasets.operations.split import split
     from distill.datasets.operations.subset import dedupe, sample
-    from distill.datasets.review.apply import apply
     from distill.datasets.shard_set import open
     from distill.datasets.show import show
     from distill.datasets.statistics import stats
     from distill.datasets.verification import verify
+    from distill.workflows.data.reviewing import apply
     from distill.workflows.data.sealing import seal
 
 _MODULES = {
-    "apply": "distill.datasets.review.apply",
+    "apply": "distill.workflows.data.reviewing",
     "open": "distill.datasets.shard_set",
     "ls": "distill.datasets.listing",
     "stats": "distill.datasets.statistics",
