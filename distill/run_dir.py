@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import platform
 import random
+import re
+import shlex
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from distill import __version__
 from distill.errors import UsageError
+from distill.escaping import hide_secrets
 from distill.files import write_atomic
 from distill.runtime.cpu import usable_cores
 
@@ -46,12 +50,24 @@ def open_run_dir(path: Path, *, config_yaml: str = "", verb: str = "", facts: di
         provenance = {
             "distill": __version__,
             "verb": verb,
+            **({"command": command} if (command := command_line(sys.argv)) else {}),
             "versions": versions(),
             "machine": machine(),
             **(facts or {}),
         }
         write_atomic(path / f"{verb}.provenance.json", json.dumps(provenance, indent=2, default=str).encode())
     return path
+
+
+_SECRET_ARGUMENT = re.compile(r"(?i)([^=]*(?:token|key|secret|passw)[^=]*)=.+", re.DOTALL)
+
+
+def command_line(argv: list[str]) -> str:
+    """The command as it was typed, without values that may be secrets; empty when distill runs inside a program."""
+    program, *arguments = argv or [""]
+    if not (Path(program).name == "distill" or Path(program).parts[-2:] == ("distill", "__main__.py")):
+        return ""
+    return hide_secrets(shlex.join(["distill", *(_SECRET_ARGUMENT.sub(r"\1=...", text) for text in arguments)]))
 
 
 def versions() -> dict[str, str]:

@@ -65,13 +65,19 @@ class CaptionedImage:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Images in a grid, row by row; `lossless` keeps flat colors exact (PNG), for maps of ids and generated images."""
+    """Images in a grid, row by row.
+
+    Attributes:
+        lossless: Keep flat colors exact (PNG), for maps of ids and generated images.
+        full_size: Keep up to three times as many pixels a side, for sheets of many small images.
+    """
 
     images: Sequence[CaptionedImage]
     columns: int = 4
     title: str = ""
     note: str = ""
     lossless: bool = False
+    full_size: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def to_html(report: Report) -> str:
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        "<meta name='color-scheme' content='light dark'>"
+        "<meta name='color-scheme' content='light dark'><meta name='generator' content='distill'>"
         f"<title>{escape(report.title)}</title><style>{style}</style></head>"
         f"<body>{_pages(report)}<main><header><h1>{escape(report.title)}</h1>{summary}{_contents(report)}</header>"
         f"{sections}{facts}</main><script>{script}</script></body></html>\n"
@@ -217,7 +217,8 @@ def _table_cell(block: Table, row: int, column: int, kind: str) -> str:
 
 
 def _gallery(block: Gallery) -> str:
-    figures = "".join(_figure(picture, block.lossless) for picture in block.images)
+    most_px = MAX_IMAGE_PX * (3 if block.full_size else 1)
+    figures = "".join(_figure(picture, block.lossless, most_px) for picture in block.images)
     grid = f"<div class='gallery' style='--columns:{block.columns}'>{figures}</div>"
     return _title(block.title) + grid + _note(block.note)
 
@@ -230,15 +231,15 @@ def _color_key(block: ColorKey) -> str:
     return f"<ul class='color-key'>{chips}</ul>"
 
 
-def _figure(picture: CaptionedImage, lossless: bool) -> str:
+def _figure(picture: CaptionedImage, lossless: bool, most_px: int) -> str:
     caption = escape(picture.caption)
-    image = f"<img loading='lazy' alt='{caption}' src='{_data_uri(picture, lossless)}'>"
+    image = f"<img loading='lazy' alt='{caption}' src='{_data_uri(picture, lossless, most_px)}'>"
     return f"<figure>{image}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
 
 
-def _data_uri(picture: CaptionedImage, lossless: bool) -> str:
+def _data_uri(picture: CaptionedImage, lossless: bool, most_px: int) -> str:
     image = Image.fromarray(picture.rgb)
-    image.thumbnail((MAX_IMAGE_PX, MAX_IMAGE_PX), Image.Resampling.NEAREST if lossless else Image.Resampling.BOX)
+    image.thumbnail((most_px, most_px), Image.Resampling.NEAREST if lossless else Image.Resampling.BOX)
     buffer = io.BytesIO()
     if lossless:
         image.save(buffer, "PNG", optimize=True)

@@ -22,7 +22,7 @@ from distill.teachers.adapters.manifest import read_manifest_rows
 from distill.teachers.adapters.map_reader import read_map
 from distill.teachers.adapters.replay import ReplayGenerator
 from distill.teachers.quality.calibration import read_calibration
-from distill.workflows.reports.collect import read_results
+from distill.workflows.reports.read import read_results
 from tests.hostile.corpus import Hostile, inputs
 
 INPUTS = list(inputs())

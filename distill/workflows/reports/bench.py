@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.report.blocks import Curve, Curves, Section, Table
+from distill.report.blocks import Block, Curve, Curves, Section, Table, Text
 
 if TYPE_CHECKING:
     from distill.workflows.bench.result import BenchResult
@@ -17,6 +18,10 @@ METHOD = (
     " is timed with the libraries imported and the file in the page cache. Memory is the growth of this process from"
     " loading to the end of the first call: at least that much is needed."
 )
+
+
+_BUSY = 1.0
+"""Load per core from which other programs slow the measurement."""
 
 
 def format_result(result: BenchResult) -> str:
@@ -40,7 +45,7 @@ def write_pages(result: BenchResult, out: Path) -> None:
         title="Speed",
         summary=METHOD,
         sections=[
-            Section("Models", [Table(*_model_rows(result))]),
+            Section("Models", [*busy_warning(result.machine), Table(*_model_rows(result))]),
             Section("Timings", [*speed_curves(result), Table(*_timing_rows(result))]),
             *([Section("Old and new", [Table(*_comparison_rows(result))])] if result.comparison is not None else []),
         ],
@@ -49,6 +54,18 @@ def write_pages(result: BenchResult, out: Path) -> None:
     write_atomic(out / "bench.json", json.dumps(result.to_dict(), indent=2).encode())
     write_atomic(out / "bench.md", to_markdown(page).encode())
     write_atomic(out / "bench.html", to_html(page).encode())
+
+
+def busy_warning(machine: Mapping[str, Any]) -> list[Block]:
+    """A warning if other programs ran while it was timed; empty if not, or not known."""
+    load, cores = machine.get("load_before"), machine.get("cores")
+    if not isinstance(load, (int, float)) or not isinstance(cores, int) or load < _BUSY * cores:
+        return []
+    text = (
+        f"The machine was busy: its load was {load:.1f} on {cores} cores before the first call. Times are longer than "
+        "on an idle machine; run distill bench again when it is idle."
+    )
+    return [Text(text, "warning")]
 
 
 def speed_curves(result: BenchResult) -> list[Curves]:
