@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from distill.datasets.review.items import list_items
+from distill.datasets.review.verdicts import Verdict, Verdicts
+from distill.datasets.shard_set import open as open_set
+from distill.runtime.progress import SilentReporter
 from distill.shards import read_manifest
+from distill.workflows.review.run import reviewed_set
 from tests.builders.cli import Cli
 
 SHORTER = {"train.minutes=3": ["train.minutes=0.05", "data.val_fraction=0.4"]}
@@ -44,3 +49,33 @@ def test_two_teachers_and_one_student(
     )
     code, _, errors = Cli()("train", "--shards", "shards/depth", "--shards", "shards/classes", "--out", "x")
     assert code == 2 and "distill data merge" in errors
+
+
+def test_review_of_a_set(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in commands_of(repository / "docs" / "review.md"):
+        if "--serve" in words:  # has no end
+            continue
+        code, out, errors = Cli()(*words)
+        assert code == 0, f"distill {shlex.join(words)}: {errors}{out}"
+        if words[0] == "review" and not Path("verdicts.json").exists():
+            write_verdicts(Path("shards"), Path("verdicts.json"))
+    assert read_manifest(tmp_path / "reviewed").counts["depth"] < read_manifest(tmp_path / "shards").counts["depth"]
+    assert not (tmp_path / "planned").exists() and (tmp_path / "undecided.html").stat().st_size > 10_000
+
+
+def write_verdicts(shards: Path, path: Path) -> None:
+    """What a person downloads from the page: the worse half of each task is rejected, the better one accepted."""
+    source = open_set(shards)
+    verdicts = [
+        Verdict(
+            key=item.key,
+            task=item.task,
+            verdict="reject" if place < len(items) / 2 else "accept",
+            quality=item.quality,
+            quality_parts=dict(item.parts),
+        )
+        for items in list_items(source, (), SilentReporter()).values()
+        for place, item in enumerate(items)
+    ]
+    path.write_text(Verdicts(reviewed=reviewed_set(source), verdicts=verdicts).model_dump_json())
