@@ -68,6 +68,11 @@ def find_damage(data: bytes) -> str:
     raise ValueError("it has more than a million chunks")
 
 
+def states_orientation(data: bytes) -> bool:
+    """Whether a PNG may state an orientation, in EXIF or XMP."""
+    return b"eXIf" in data or _XMP in data
+
+
 def inflate_profile(chunk: bytes) -> bytes | None:
     """ICC profile of an ``iCCP`` chunk; None if it is damaged or absurdly large."""
     _, _, compressed = chunk.partition(b"\0")

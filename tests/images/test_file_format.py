@@ -167,7 +167,7 @@ def test_a_lack_of_memory_is_one_photo_s_error(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", full)
     with pytest.raises(DistillError, match=r"^x: there is not enough memory"):
-        decode_rgb(saved(Image.fromarray(RGB)), "x")
+        decode_rgb(saved(Image.fromarray(RGB), "JPEG"), "x")
 
 
 def test_a_tiff_with_absurd_counts_is_an_error() -> None:

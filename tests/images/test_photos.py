@@ -135,3 +135,18 @@ def test_rotated_jpegs_are_decoded_at_a_reduced_size() -> None:
     photo = read_photo(buffer.getvalue(), key="k", name="a.jpg", min_size_hw=(400, 100))
     assert (photo.size_hw, photo.rgb.shape) == ((800, 400), (400, 200, 3))
     assert read_photo(buffer.getvalue(), key="k", name="a.jpg", min_size_hw=(100, 300)).rgb.shape == (800, 400, 3)
+
+
+def test_pngs_have_the_pixels_of_pillow_with_and_without_transparency() -> None:
+    for options in ({}, {"transparency": tuple(PIXELS[3, 4].tolist())}):
+        data = saved(Image.fromarray(PIXELS), **options)
+        on_white = np.where((PIXELS[3, 4] == PIXELS).all(axis=-1, keepdims=True) if options else False, 255, PIXELS)
+        np.testing.assert_array_equal(decode_rgb(data, "x")[0], on_white)
+
+
+def test_pngs_with_damaged_pixels_are_errors() -> None:
+    data = saved(Image.fromarray(PIXELS))
+    middle = len(data) // 2
+    for damaged in (data[:middle], data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]):
+        with pytest.raises(DistillError, match=r"^x: "):
+            decode_rgb(damaged, "x")

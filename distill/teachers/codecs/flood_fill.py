@@ -35,6 +35,7 @@ class FloodFill:
         self._taken = np.frombuffer(self._taken_bytes, np.uint8).reshape(height, width)
         self._taken[_REACH:-_REACH, _REACH:-_REACH] = is_background
         self._limit = int(tau**2)
+        self._moves = [y * width + x for y, x in _MOVES]
 
     def components(self, min_pixels: float) -> Iterator[tuple[tuple[int, int], UInt8[ndarray, "h w"]]]:
         """((top, left), mask) of every region of at least ``min_pixels``."""
@@ -54,8 +55,7 @@ class FloodFill:
 
     def _walk(self, pixels: bytes, seed: int, enough: float) -> list[int]:
         """Fill the region of a seed pixel by pixel; stops at ``enough`` pixels."""
-        taken, limit = self._taken_bytes, self._limit
-        moves = [y * self._image.shape[1] + x for y, x in _MOVES]
+        taken, limit, moves = self._taken_bytes, self._limit, self._moves
         red, green, blue = pixels[3 * seed : 3 * seed + 3]
         taken[seed] = 1
         region = [seed]

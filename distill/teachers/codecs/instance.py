@@ -48,6 +48,8 @@ LARGE_PART = 0.1
 MAX_PIXELS = 16_000_000
 """A noisy image costs about 3 s per megapixel; no known generator makes larger ones."""
 
+_ONES = np.ones((1, 3), np.float32)
+
 
 @dataclass(slots=True)
 class _Region:
@@ -125,6 +127,8 @@ def lost_regions(value: UInt16[ndarray, "h w"]) -> tuple[int, float]:
     if not ignored.any():
         return 0, 0.0
     solid = cv2.erode(ignored.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0)
+    if not cv2.countNonZero(solid):
+        return 0, 0.0
     _, parts, stats, _ = cv2.connectedComponentsWithStats(ignored.astype(np.uint8), connectivity=8)
     has_core = np.zeros(len(stats), bool)
     has_core[parts[solid > 0]] = True
@@ -175,8 +179,9 @@ def encode_instances_rgb(
 
 
 def _distance_2(generated: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
-    difference = cv2.absdiff(generated, np.array([*color, 0], np.float64)).astype(np.int32)
-    distance_2: ndarray = np.einsum("hwc,hwc->hw", difference, difference)
+    # Sums of three squares of 8 bits are exact as 32-bit floats.
+    difference = cv2.absdiff(generated, np.array([*color, 0], np.float64))
+    distance_2: ndarray = cv2.transform(cv2.multiply(difference, difference, dtype=cv2.CV_32F), _ONES)
     return distance_2
 
 
