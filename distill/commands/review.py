@@ -16,7 +16,7 @@ def review(
     shards: Annotated[Path, typer.Argument(help="Folder of shards.", metavar="SHARDS")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page (HTML).")] = Path("review.html"),
     task: Annotated[list[Task] | None, typer.Option(help="Show the labels of this task only; repeatable.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Labels of each task; 30, and all with --serve.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Labels of each task; 30, and 20,000 with --serve.")] = None,
     informative: Annotated[
         bool,
         typer.Option(
@@ -83,14 +83,13 @@ def _serve(
     from distill.datasets.review.items import list_items, most_informative
     from distill.datasets.shard_set import open
     from distill.workflows.review.generated import GeneratedImages
-    from distill.workflows.review.server import ReviewServer
+    from distill.workflows.review.server import MOST_LABELS, ReviewServer
 
     source, saved = open(shards), verdicts or Path("verdicts.json")
-    found = {
-        name: most_informative(items, limit or len(items)) if informative else items[:limit]
-        for name, items in list_items(source, tasks, console).items()
-    }
-    server = ReviewServer(source, found, GeneratedImages(source.folder, answers), saved, port)
+    listed, count = list_items(source, tasks, console), limit or MOST_LABELS
+    found = {name: most_informative(items, count) if informative else items[:count] for name, items in listed.items()}
+    totals = {name: len(items) for name, items in listed.items()}
+    server = ReviewServer(source, found, GeneratedImages(source.folder, answers), saved, port, totals)
     console.info(f"open {server.address}\nverdicts are saved to {saved}; Ctrl-C ends the server")
     try:
         server.run()

@@ -33,9 +33,21 @@
   const isOnPage = new Set(data.items.map(idOf)), elsewhere = data.verdicts.filter((v) => !isOnPage.has(idOf(v)));
   function keep() {
     try { localStorage.setItem(storageKey, JSON.stringify([...verdicts])); } catch (error) { /* a full or forbidden store: the download still works */ }
-    if (data.server) fetch(data.server + "verdicts", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(file())})
-      .then((reply) => { if (!reply.ok) say("the server could not save the verdicts (" + reply.status + "); download them"); })
-      .catch(() => say("the server is gone; download the verdicts"));
+    if (data.server) save();
+  }
+  let saving = false, unsaved = false;
+  async function save() {  // one request at a time, so that an older one cannot arrive last
+    unsaved = true;
+    if (saving) return;
+    saving = true;
+    while (unsaved) {
+      unsaved = false;
+      try {
+        const reply = await fetch(data.server + "verdicts", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(file())});
+        if (!reply.ok) say("the server could not save the verdicts (" + reply.status + "); download them");
+      } catch (error) { say("the server is gone; download the verdicts"); }
+    }
+    saving = false;
   }
   function restore() {
     const earlier = () => { for (const v of data.verdicts) if (isOnPage.has(idOf(v))) verdicts.set(idOf(v), {verdict: v.verdict, classes: [...v.ignore_classes], regions: v.ignore_regions}); };

@@ -42,7 +42,7 @@ def to_page(
         reviewed: The set.
         items: Labels in the order in which they are shown.
         totals: Labels of each task in the set.
-        pictures: What `item_pictures` gives, by `item_id`; None: the page asks `server` for them.
+        pictures: What `item_pictures` gives, by `item_id`; None: the page requests them from `server`.
         server: Path of the server that also saves the verdicts; empty: none.
         verdicts: To start with.
     """

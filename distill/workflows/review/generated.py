@@ -1,4 +1,4 @@
-"""Generated images beside a set of labels: those in a folder that the user names, or the previews of the job."""
+"""Generated images of a set of labels: those in a folder that the user names, or the previews of the job."""
 
 from __future__ import annotations
 

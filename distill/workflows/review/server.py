@@ -6,6 +6,7 @@ import hmac
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,10 +27,12 @@ from distill.workflows.review.run import earlier_verdicts, reviewed_set
 
 _HOST = "127.0.0.1"
 _TIMEOUT_S = 30
+MOST_LABELS = 20_000
+"""Of each task on a served page: its list needs 5 MB for these."""
 
 
 class ReviewServer:
-    """Serves one review page on this machine only, below a path that nobody can guess.
+    """Serves one review page on this machine only, below a secret path.
 
     Args:
         shards: The set.
@@ -37,6 +40,7 @@ class ReviewServer:
         images: Finds generated images.
         verdicts: File that the verdicts are saved to; those in it are shown.
         port: 0: a free one.
+        totals: Labels of each task in the set; None: those of `items`.
 
     Raises:
         UsageError: The port is taken, or the file holds verdicts on another set.
@@ -49,10 +53,11 @@ class ReviewServer:
         images: GeneratedImages,
         verdicts: Path,
         port: int = 0,
+        totals: Mapping[Task, int] | None = None,
     ) -> None:
         self.shards, self.images, self.verdicts = shards, images, verdicts
         self.items = [item for group in items.values() for item in group]
-        self._totals = {task: len(group) for task, group in items.items()}
+        self._totals = totals or {task: len(group) for task, group in items.items()}
         self.path = f"/{secrets.token_urlsafe(16)}/"
         self._lock = Lock()
         earlier_verdicts(shards, verdicts if verdicts.exists() else None)
