@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.evaluation.ground_truth import GroundTruth
+from distill.evaluation.image_records import ImageRecords
 from distill.evaluation.near_duplicates import (
     NearDuplicate,
     NearDuplicateIndex,
@@ -104,6 +105,7 @@ def evaluate_predictors(
     protocol = _one_alignment(protocol, predictors)
     scores_by_task = {task: TaskScores(task, predictors, manifest, protocol) for task in tasks}
     worst = {task: WorstCases(task_scores, num_worst) for task, task_scores in scores_by_task.items()}
+    records = {task: ImageRecords(task_scores) for task, task_scores in scores_by_task.items()}
     photos: dict[Task, list[dict[str, float]]] = {task: [] for task in tasks}
     warnings: list[str] = []
     near_duplicates: list[NearDuplicate] = []
@@ -121,7 +123,7 @@ def evaluate_predictors(
         except DistillError as error:
             warnings.append(f"{error.message}; it is left out")
             continue
-        _score_sample(name, sample, rgb, labels, predictors, scores_by_task, worst)
+        _score_sample(name, sample, rgb, labels, predictors, scores_by_task, worst, records)
         for task in set(tasks) & set(labels):
             photos[task].append(describe_photo(rgb))
         if training_index is not None and (near_duplicate := training_index.find(name, sample.photo)) is not None:
@@ -137,7 +139,11 @@ def evaluate_predictors(
         "predictors": [one.name for one in predictors],
         "kinds": {one.name: one.kind for one in predictors},
         "tasks": {
-            str(task): _task_values(scores_by_task[task], worst[task], protocol, manifest, photos[task], predictors)
+            str(task): {
+                **_task_values(scores_by_task[task], worst[task], protocol, manifest, photos[task], predictors),
+                "reliability": records[task].reliability(),
+                "per_image": records[task].rows(),
+            }
             for task in tasks
         },
         "training_photos": None if training_index is None else len(training_index),
@@ -218,6 +224,7 @@ def _score_sample(
     predictors: Sequence[Predictor],
     scores_by_task: Mapping[Task, TaskScores],
     worst: Mapping[Task, WorstCases],
+    records: Mapping[Task, ImageRecords],
 ) -> None:
     answers: dict[str, dict[Task, Label]] = {one.name: one.predict(sample, rgb) for one in predictors}
     classes = labels[Task.SEMANTIC].value if Task.SEMANTIC in labels else None
@@ -227,7 +234,9 @@ def _score_sample(
         truth = labels[task]
         given = {one: said[task] for one, said in answers.items() if task in said}
         groups = classes if classes is not None and classes.shape == truth.size_hw else None
-        worst[task].add(name, task_scores.update(truth, given, groups), rgb, truth, given)
+        image_error = task_scores.update(truth, given, groups)
+        worst[task].add(name, image_error, rgb, truth, given)
+        records[task].add(name, image_error, truth, given)
 
 
 def _task_values(
@@ -258,6 +267,7 @@ def _task_values(
     tables = {name: table for name, scorer in task_scores.scorers.items() if (table := scorer.per_class())}
     if tables:
         values["classes"] = list(manifest.classes)
+        values["confusion"] = {name: scorer.confusion() for name, scorer in task_scores.scorers.items()}
         classes = dict.fromkeys(name for table in tables.values() for name in table)
         values["per_class"] = {
             name: {

@@ -6,10 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distill.evaluation.report_plots import (
+    class_bars,
+    color_legends,
+    confusion_matrix,
+    image_error_histogram,
+    image_table,
+    reliability_curve,
+    slice_bars,
+)
 from distill.metrics.base import HIGHER, task_metric
-from distill.report import Block, Cell, ColorKey, Gallery, Metric, Metrics, Report, Section, Table, Text
+from distill.report import Block, Cell, Fold, Gallery, Metric, Metrics, Report, Section, Table, Text
 from distill.tasks import TASKS, Task
-from distill.visualization import class_colors
 
 _COUNTS = {
     "images": "images scored",
@@ -59,17 +67,26 @@ def _short(value: Any) -> str:
 
 
 def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) -> list[Block]:
-    scores = found["scores"]
-    blocks: list[Block] = [_score_table(task, found), _confidence_table(task, found)]
+    """Scores, then pictures, then plots; long tables are below folds."""
+    names = list(found["scores"])
+    blocks: list[Block] = [_score_table(task, found)]
     if found.get("ceiling"):
         blocks.append(Text(_describe_ceiling(task, found["ceiling"])))
+    if gallery:
+        blocks += [*color_legends(task, found), gallery]
+    slices = found.get("slices", {})
+    blocks += [slice_bars(task, kind, rows, names) for kind, rows in slices.items()]
     if "per_class" in found:
-        blocks.append(_class_table(found["per_class"], list(scores)))
-    blocks += [_slice_table(kind, rows, list(scores)) for kind, rows in found.get("slices", {}).items()]
-    if gallery and "classes" in found:
-        colors = class_colors(len(found["classes"]))
-        blocks.append(ColorKey({name: colors[index].tolist() for index, name in enumerate(found["classes"])}))
-    return [*blocks, gallery] if gallery else blocks
+        blocks.append(class_bars(found["per_class"], names))
+    blocks += [*reliability_curve(task, found.get("reliability", ())), *image_error_histogram(task, found, names[0])]
+    blocks += confusion_matrix(found, names[0])
+    details: list[Block] = [_confidence_table(task, found)]
+    details += [_class_table(found["per_class"], names)] if "per_class" in found else []
+    details += [_slice_table(kind, rows, names) for kind, rows in slices.items()]
+    blocks.append(Fold("Intervals, and the plots as tables", details))
+    if found.get("per_image"):
+        blocks.append(Fold(f"Every image ({len(found['per_image']):,})", [image_table(task, found, names)]))
+    return blocks
 
 
 def _score_table(task: Task, found: Mapping[str, Any]) -> Table:

@@ -171,7 +171,7 @@ def slice_scores(
         third = np.searchsorted(np.quantile(values, (1 / 3, 2 / 3)), values)
         for index, label in enumerate(labels):
             row = {name: _score(task_scores, name, third == index, metric) for name in task_scores.scorers}
-            found.setdefault(f"{kind} of the photo ({metric})", {})[label] = row
+            found.setdefault(f"{kind} of the photo ({TASKS[task_scores.task].headline_title})", {})[label] = row
     return found
 
 

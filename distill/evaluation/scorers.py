@@ -106,6 +106,10 @@ class Scorer:
         """Class name to scores; empty where there are none."""
         return {}
 
+    def confusion(self) -> list[list[int]]:
+        """Pixels by true class (row) and predicted class, the last column is no class; empty where there are none."""
+        return []
+
     def breakdowns(self, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
         """Heading to row to error: by distance, and by true class, where the metric has them."""
         found: dict[str, dict[str, float]] = {}
@@ -223,6 +227,11 @@ class SemanticScorer(Scorer):
     def per_class(self) -> dict[str, dict[str, float]]:
         """Class name to its scores."""
         return {self._classes[index]: row for index, row in self.metrics.per_class().items()}
+
+    def confusion(self) -> list[list[int]]:
+        """Pixels by true class and predicted class."""
+        counts: list[list[int]] = self.metrics.confusion().tolist()
+        return counts
 
     def drawing_facts(self, label: Label, truth: Label) -> DrawingFacts:
         """The truth's class list."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,14 +13,16 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.evaluation.scoreboard import TaskScores
+from distill.files import write_atomic
+from distill.images import encode_jpeg
 from distill.labels import Label
 from distill.metrics.base import task_metric
 from distill.report import CaptionedImage, Gallery
-from distill.tasks import TASKS
-from distill.visualization import add_scale_bar, draw_error
+from distill.tasks import Task
+from distill.visualization import draw_error
 from distill.visualization.label_drawers import drawer_of
 
-_WIDTH_PX = 320
+_WIDTH_PX = 400
 _MAX_ANSWERS = 3
 
 
@@ -72,7 +75,10 @@ class WorstCases:
         scale = _WIDTH_PX / rgb.shape[1]
         size_hw = (max(1, round(rgb.shape[0] * scale)), _WIDTH_PX)
         small = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        pictures = [CaptionedImage(small, name), CaptionedImage(self._draw_label(truth, truth, size_hw, None), "truth")]
+        pictures = [
+            CaptionedImage(small, name),
+            CaptionedImage(self._draw_label(truth, truth, size_hw, None), self._truth_caption(truth)),
+        ]
         shown = list(self._task_scores.scorers)[:_MAX_ANSWERS]
         blank = np.full_like(small, 128)
         for one in shown:
@@ -91,18 +97,39 @@ class WorstCases:
             drawing = drawer.draw(_shrink(value, size_hw), None, facts)
         else:
             drawing = _shrink(drawer.draw(value, valid, facts), size_hw)
-        # The legend of a class list is on the page once; phrases differ from photo to photo.
-        return drawing if TASKS[label.task].class_list == "classes" else drawer.add_legend(drawing, facts)
+        # Legends are on the page once, where they follow its colors; phrases differ from photo to photo.
+        return drawer.add_legend(drawing, facts) if label.task is Task.REFERRING else drawing
+
+    def _truth_caption(self, truth: Label) -> str:
+        """With the range of the colors, which is one for all pictures of an image."""
+        facts = next(iter(self._task_scores.scorers.values())).drawing_facts(truth, truth)
+        return "truth" if facts.far_m is None else f"truth, {facts.near_m or 0:.1f} to {facts.far_m:.1f} m"
 
     def _error(self, label: Label, truth: Label, size_hw: tuple[int, int], one: str) -> ndarray:
         scorer, metric = self._task_scores.scorers[one], task_metric(label.task)
         value, valid = scorer.scored_value(label, truth)
         counts = scorer.counted(truth, valid)
         error = metric.pixel_error(value, truth.value, counts)
-        limit, unit = metric.error_limit or (1.0, "")
-        drawing = _shrink(draw_error(error.astype(np.float32), counts, limit=limit), size_hw)
-        return add_scale_bar(drawing, limit=limit, unit=unit) if metric.error_limit else drawing
+        limit, _ = metric.error_limit or (1.0, "")
+        return _shrink(draw_error(error.astype(np.float32), counts, limit=limit), size_hw)
 
 
 def _shrink(picture: ndarray, size_hw: tuple[int, int]) -> ndarray:
     return cv2.resize(picture, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def write_worst_pictures(out: Path, values: Mapping[str, Any], galleries: Mapping[str, Gallery | None]) -> None:
+    """Write the pictures of the galleries into ``worst/``; each row of ``worst`` names its files and captions."""
+    folder = out / "worst"
+    for path in folder.glob("*.jpg"):
+        path.unlink()
+    for task, gallery in galleries.items():
+        if gallery is None:
+            continue
+        folder.mkdir(exist_ok=True)
+        for rank, row in enumerate(values["tasks"][task]["worst"]):
+            row["pictures"] = []
+            for column, picture in enumerate(gallery.images[rank * gallery.columns : (rank + 1) * gallery.columns]):
+                path = folder / f"{task}-{rank:03d}-{column}.jpg"
+                write_atomic(path, encode_jpeg(picture.rgb, quality=88))
+                row["pictures"].append([f"worst/{path.name}", picture.caption])

@@ -96,7 +96,11 @@ class DepthMetrics:
     def bands(self) -> dict[str, dict[str, float]]:
         """AbsRel, delta1 and pixels by distance of the truth, over all pixels; empty bands are left out."""
         return {
-            f"{near:g} to {far:g} m": {"abs_rel": error / count, "delta1": close / count, "pixels": int(count)}
+            (f"{near:g} to {far:g} m" if far < BANDS_M[-1] else f"{near:g} m and more"): {
+                "abs_rel": error / count,
+                "delta1": close / count,
+                "pixels": int(count),
+            }
             for near, far, (error, close, count) in zip(
                 BANDS_M[:-1].tolist(), BANDS_M[1:].tolist(), self._bands.tolist(), strict=True
             )

@@ -194,6 +194,6 @@ def test_links_to_other_folders_are_refused_and_pipes_left_out(run: Path, tmp_pa
 
 def test_results_and_weights_are_never_replaced_by_the_page(run: Path) -> None:
     before = (run / "history.json").read_bytes()
-    with pytest.raises(UsageError, match=r"history\.json: exists and is not a page of HTML"):
+    with pytest.raises(UsageError, match=r"history\.json: exists and is not a folder"):
         report([run], out=run / "history.json")
     assert (run / "history.json").read_bytes() == before

@@ -16,6 +16,7 @@ from distill.evaluation.datasets import CAMVID, CAMVID_COLORS, CITYSCAPES, DATAS
 from distill.evaluation.near_duplicates import MAX_BITS, NearDuplicateIndex, photo_hash
 from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
+from distill.report import to_markdown
 from distill.shards import Sample
 from distill.tasks import DepthKind, Task
 from distill.workflows.evaluate.run import EvalOptions, choose_protocol, run_evaluate
@@ -249,10 +250,19 @@ def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
     assert difference["p"] < 0.01 and difference["high"] < 0 and difference["photos"] == 12
     assert found["tasks"]["depth"]["differences"]["truth"]["abs_rel"]["p"] == 1
     assert semantic["ceiling"]["gap"] < 0 < semantic["ceiling"]["gap_closed"] < 1
-    assert "sharp" in semantic["slices"]["sharpness of the photo (miou)"]
+    assert "sharp" in semantic["slices"]["sharpness of the photo (mIoU)"]
     assert set(found["tasks"]["depth"]["slices"]["class (AbsRel)"]) == {"Sky", "Road", "Car"}
     assert "2 to 5 m" in found["tasks"]["depth"]["slices"]["distance (AbsRel)"]
-    assert "How sure this is" in text and "its ceiling" in text
+    page = to_markdown(result.report)
+    assert "How sure this is" in page and "its ceiling" in page
+    assert "mIoU: other" in text and len(text.splitlines()) <= 9
+    assert len(semantic["per_image"]) == 12 and set(semantic["per_image"][0]["errors"]) == {
+        "other",
+        "truth",
+        "baseline",
+    }
+    matrix = semantic["confusion"]["truth"]
+    assert all(matrix[row][column] == 0 for row in range(len(matrix)) for column in range(len(matrix)) if row != column)
 
 
 @pytest.mark.parametrize("layout", ["cityscapes", "ade20k", "camvid11"])

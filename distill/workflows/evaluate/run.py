@@ -13,7 +13,7 @@ from distill.evaluation.protocol import Crop
 from distill.evaluation.scorers import EvalProtocol
 from distill.metrics import Alignment
 from distill.runtime.progress import Reporter, SilentReporter
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 from distill.workflows.arguments import Paths, StrPath, Tasks, to_path, to_paths, to_tasks
 from distill.workflows.evaluate.inputs import index_training_photos, open_predictors, open_truth, read_class_map
 
@@ -34,6 +34,7 @@ class EvaluationResult:
         warnings: Circumstances that make scores hard to compare, such as images shared with the training set.
         values: All measurements, as in ``evaluate.json``: scores, intervals, differences, slices, worst images.
         report: The same as a report; `distill.report` converts it to HTML or Markdown.
+        page: The HTML file; None without `out`.
     """
 
     images: int
@@ -42,16 +43,28 @@ class EvaluationResult:
     warnings: tuple[str, ...]
     values: Mapping[str, Any] = field(repr=False)
     report: Report = field(repr=False)
+    page: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values, as in ``evaluate.json``."""
         return dict(self.values)
 
     def to_text(self) -> str:
-        """Format as Markdown tables."""
-        from distill.report import to_markdown
+        """Format for a terminal: the main score of each task, warnings and the path of the page."""
+        from distill.metrics.base import HIGHER, LOWER, task_metric
+        from distill.report import format_cell
 
-        return to_markdown(self.report)
+        lines = [f"{self.images:,} images of {self.values['truth']}"]
+        for task, scores in self.scores.items():
+            headline = TASKS[task].headline
+            arrow = {HIGHER: "higher is better", LOWER: "lower is better"}[task_metric(task).columns[headline][1]]
+            row = ", ".join(f"{name} {format_cell(values.get(headline))}" for name, values in scores.items())
+            lines.append(f"{TASKS[task].headline_title}: {row} ({arrow})")
+        lines += [f"warning: {text}" for text in self.warnings[:3]]
+        if len(self.warnings) > 3:
+            lines.append(f"... and {len(self.warnings) - 3} more warnings")
+        lines.append(f"all scores: {self.page}" if self.page else "all scores, pictures and plots: --out FOLDER")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -191,6 +204,7 @@ def run_evaluate(options: EvalOptions, reporter: Reporter | None = None) -> Eval
     """
     from distill.evaluation.evaluator import choose_tasks, evaluate_predictors
     from distill.evaluation.predictors import fit_baseline
+    from distill.evaluation.worst_cases import write_worst_pictures
     from distill.files import write_atomic
     from distill.report import write_report
     from distill.report.markdown import to_json_values
@@ -228,10 +242,12 @@ def run_evaluate(options: EvalOptions, reporter: Reporter | None = None) -> Eval
             options.predictors, options.temporal, reporter, allow_native=options.allow_native
         )
         report = replace(report, sections=[*report.sections, section])
+    page = None
     if options.out is not None:
+        write_worst_pictures(options.out, values, found.galleries)
         write_atomic(options.out / "evaluate.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
         paths = write_report(report, options.out, "evaluate", formats=("html", "md"))
-        reporter.info(f"wrote {paths['html']}")
+        page = paths["html"]
     return EvaluationResult(
         images=values["images"],
         predictors=tuple(values["predictors"]),
@@ -239,6 +255,7 @@ def run_evaluate(options: EvalOptions, reporter: Reporter | None = None) -> Eval
         warnings=tuple(values["warnings"]),
         values=values,
         report=report,
+        page=page,
     )
 
 

@@ -70,8 +70,8 @@ def cost_blocks(
         Table(
             ["", "USD", "how much, how long"],
             rows,
-            note="From label.json, train.json and bench.json; engine alone, best batch size. Assumed price of the machine: "
-            f"{MACHINE_USD_PER_HOUR:.2f} USD an hour. Read it beside the accuracy: the two do not give equal maps.",
+            note="From label.json, train.json and bench.json; engine alone, best batch size. Assumed price of the "
+            f"machine: {MACHINE_USD_PER_HOUR:.2f} USD an hour. The two differ in accuracy too: read both.",
         ),
     ]
 
