@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from distill.datasets.review.verdicts import MAX_PARTS, MAX_SCORE
 from distill.datasets.shard_set import SampleInfo, ShardSet
 from distill.errors import UsageError
 from distill.runtime.progress import Reporter
 from distill.tasks import Task
 
 _UNKNOWN_SCORE = 0.5
+_MAX_NAME = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +71,18 @@ def task_record(meta: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 def _item(info: SampleInfo, position: int, task: Task) -> ReviewItem:
     record = task_record(info.meta, task)
     quality, parts = record.get("quality"), record.get("quality_parts")
+    # Sets of strangers: what a verdict could not hold is left out.
     numbers = {
-        str(name): float(value)
-        for name, value in (parts.items() if isinstance(parts, Mapping) else ())
-        if isinstance(value, int | float) and math.isfinite(value)
+        str(name)[:_MAX_NAME]: float(value)
+        for name, value in islice(parts.items() if isinstance(parts, Mapping) else (), MAX_PARTS)
+        if isinstance(value, int | float) and abs(value) <= MAX_SCORE
     }
     return ReviewItem(
         position=position,
         key=info.key,
         task=task,
-        name=str(info.meta.get("name") or info.key),
-        quality=float(quality) if isinstance(quality, int | float) else None,
+        name=str(info.meta.get("name") or info.key)[:_MAX_NAME],
+        quality=float(quality) if isinstance(quality, int | float) and abs(quality) <= MAX_SCORE else None,
         parts=numbers,
     )
 

@@ -31,8 +31,12 @@ def item_pictures(
     """
     photo, _ = decode_rgb(sample.photo, sample.key)
     label, record = sample.label(item.task, manifest), task_record(sample.meta, item.task)
+    expected = record.get("expected_error")
     return (
         label_pictures(photo, label, name=item.name, generated=generated)
-        | {"valid": round(float(label.valid_fraction), 4), "expected_error": record.get("expected_error")}
+        | {
+            "valid": round(float(label.valid_fraction), 4),
+            "expected_error": expected if isinstance(expected, int | float) else None,
+        }
         | {name: str(record.get(name) or "")[:_MAX_TEXT] for name in ("prompt", "teacher", "model", "license")}
     )

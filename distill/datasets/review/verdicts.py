@@ -16,9 +16,11 @@ from distill.tasks import Task
 FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
 """Of a file: half a million verdicts with their scores."""
+MAX_SCORE = 1e6
+MAX_PARTS = 64
 
 _Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-_Score = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+_Score = Annotated[float, Field(ge=-MAX_SCORE, le=MAX_SCORE, allow_inf_nan=False)]
 Point = tuple[_Unit, _Unit]
 """(x, y) as fractions of the photo's width and height, from its upper left corner."""
 
@@ -46,7 +48,7 @@ class Verdict(BaseModel):
         (), max_length=1000
     )
     quality: _Score | None = None
-    quality_parts: dict[str, _Score] = Field(default_factory=dict, max_length=64)
+    quality_parts: dict[str, _Score] = Field(default_factory=dict, max_length=MAX_PARTS)
 
     @property
     def masks(self) -> bool:
