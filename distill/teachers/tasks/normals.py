@@ -21,6 +21,7 @@ from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.normals import decode_normals_rgb, encode_normals_rgb, frame_matrix, frame_name
 from distill.teachers.prompts.templates import check_family
 from distill.teachers.quality.color_stats import ColorStats
+from distill.teachers.quality.surface_axes import explain_axes
 from distill.teachers.tasks.base import Comparison, LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import comparison_size, local_range
 from distill.teachers.tasks.depth_normal_consistency import compare_slopes, fitting_axes
@@ -51,6 +52,7 @@ _ONE_DIRECTION = 0.9
 """Largest fraction of the most frequent direction."""
 _FACES_AWAY = "more normals point away from the camera than toward it, as in another frame"
 _HIDDEN = "{:.0%} of the normals are of surfaces that face away from the camera, as with swapped channels"
+_AXES = "the normals are those of no surface: {}"
 _FOCAL, _TURNED_AWAY = 1.0, 0.1
 """Focal length, in longer sides of the image, and cosine to the line of sight, beyond which a surface is hidden: with
 a wider view, more normals would be hidden."""
@@ -103,9 +105,12 @@ class NormalsTask(TeacherTask):
         return _FACES_AWAY if normals_face_away(label) else ""
 
     def explain_impossible(self, label: Label) -> str:
-        """Normals of surfaces that no camera sees, as with swapped channels."""
+        """Normals of surfaces that no camera sees, or of no surface unless axes are swapped or negated."""
         hidden = _hidden_share(label)
-        return _HIDDEN.format(hidden) if hidden > _MAX_HIDDEN else ""
+        if hidden > _MAX_HIDDEN:
+            return _HIDDEN.format(hidden)
+        wrong = explain_axes(label.value, label.valid)
+        return _AXES.format(wrong) if wrong else ""
 
     def recognizes(self, colors: ColorStats) -> bool:
         """Unit vectors of several directions."""
