@@ -233,6 +233,8 @@ def siblings() -> dict[str, Way]:
         ),
         "in its negative": lambda answer, photo: 255 - answer,
         "red and blue swapped": lambda answer, photo: answer[..., ::-1].copy(),
+        "x of normals negated": negative(0),
+        "y of normals negated": negative(1),
         "quarter of the size": lambda answer, photo: answer[::4, ::4].copy(),
         "noise of 12 levels": lambda answer, photo: np.clip(
             answer + np.random.default_rng(0).normal(0, 12, answer.shape), 0, 255
@@ -254,6 +256,15 @@ def siblings() -> dict[str, Way]:
 
 def channels(order: str) -> Change:
     return lambda answer, photo: np.ascontiguousarray(answer[..., ["RGB".index(name) for name in order]])
+
+
+def negative(channel: int) -> Change:
+    def change(answer: ndarray, photo: ndarray) -> ndarray:
+        changed = answer.copy()
+        changed[..., channel] = 255 - changed[..., channel]
+        return changed
+
+    return change
 
 
 def half_flat_above(answer: ndarray, photo: ndarray) -> ndarray:
@@ -443,6 +454,8 @@ def outcomes(answers: Answers, chosen: Mapping[str, Way]) -> Iterator[tuple[int,
                 continue
             if way.change is same and name != "as it is" and given == row:
                 continue  # nothing to leave out
+            if " of normals " in name and row["task"] != "normals":
+                continue
             if row["task"] in SEGMENTATIONS and given["task"] in SEGMENTATIONS and given["task"] != row["task"]:
                 way = replace(way, kind="alike")  # noqa: PLW2901
             yield position, name, way, answers.outcome(position, way)

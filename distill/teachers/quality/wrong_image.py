@@ -159,7 +159,8 @@ def explain_wrong_image(
         return ""
     if off_code > task.max_off_code:
         return _OFF_CODE.format(off_code, task.answer_noun)
-    return task.explain_impossible(label) or _explain_classes(small, prompt_spec) or _explain_line(line)
+    reason = task.explain_impossible(label) or task.explain_colors(generated_rgb, prompt_spec)
+    return reason or _explain_classes(small, prompt_spec) or _explain_line(line)
 
 
 def _name_task(noun: str, colors: ColorStats) -> str:

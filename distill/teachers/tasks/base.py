@@ -160,6 +160,10 @@ class TeacherTask(ABC):
         """Why a generated image shows what no photo can show; empty if it does not."""
         return ""
 
+    def explain_colors(self, rgb: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> str:
+        """Why the colors of a generated image are not those of its prompt, though most of them are; else empty."""
+        return ""
+
     def recognizes(self, colors: ColorStats) -> bool:
         """Whether an image with these colors is clearly a generated image of this task; default: of flat areas."""
         return colors.are_flat and not colors.are_edges

@@ -25,6 +25,7 @@ from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.colormaps import runs_along_cube, split_reversed
 from distill.teachers.codecs.depth import decode_depth_gray16, decode_depth_rgb, encode_depth_rgb
 from distill.teachers.prompts.templates import check_family
+from distill.teachers.quality.channel_order import explain_channels
 from distill.teachers.quality.color_stats import ColorStats, occurring_runs
 from distill.teachers.tasks.base import LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import DEPTH_STEP, local_range
@@ -50,6 +51,7 @@ _STRETCHED = 20
 """Values from 0 to exactly 1 with more steps than this are stretched."""
 _CONTENT_SPREAD = 0.05
 """Spread of depth (2nd to 98th percentile) from which a label counts as full of content."""
+_CHANNELS = "the colors of the answer are those of a depth image whose channels are in the order {}, not RGB"
 
 _CUBE = (
     "Predict the metric depth of this scene as an image. "
@@ -164,6 +166,11 @@ class DepthTask(TeacherTask):
             run, num_runs = _value_runs(label)
         # Hills before the sky are all at the far end.
         return run > _FEW_DEPTHS or (num_runs == 1 and run > 1) or self._shows_few_surfaces(label, prompt_spec)
+
+    def explain_colors(self, rgb: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> str:
+        """Channels in another order."""
+        order = explain_channels(rgb, prompt_spec.colormap)
+        return _CHANNELS.format(order) if order else ""
 
     def _shows_few_surfaces(self, label: Label, prompt_spec: PromptSpec) -> bool:
         """Whether flat colors are depths of surfaces.
