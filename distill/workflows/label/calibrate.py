@@ -67,7 +67,7 @@ class CalibrationResult:
             if "rejected" in row:
                 lines.append(
                     f"{task}: {row['labels']} verdicts, {row['rejected']} of them rejections; "
-                    f"AUROC {row['auroc']:.3f} (before: {row['auroc_before']:.3f})"
+                    f"AUROC on them {row['auroc']:.3f} (before: {row['auroc_before']:.3f})"
                 )
                 continue
             held_out = (
