@@ -9,8 +9,9 @@ preset ``light``. With the default checks, most faulty images are rejected and n
 (``distill label --no-check``) all reach the set. A label is bad if its true error reaches the limits of
 `benchmarks/quality.py`, whatever was planted. The first `--reviewed` scenes are the set under review: its labels are
 ordered as by ``distill review``. A person sees the first page of each task, and gives 60 verdicts from the truth: on
-this page and on the 30 labels of ``--most-informative``. The calibration from these verdicts, and one from the true
-errors of the whole set, are compared on the other scenes.
+this page and on the 30 labels of ``--most-informative``. The calibration from these verdicts is compared on the
+other scenes with one from the true errors of the whole set, and one from verdicts on the whole set. The latter is the
+harder comparison: with few bad labels, `calibrate` moves its limit to the median error, and ranks good labels too.
 """
 
 from __future__ import annotations
@@ -178,19 +179,25 @@ def rows_of(task: Task, reviewed: list[Judged], held_out: list[Judged]) -> tuple
     count = sum(one.verdict == "reject" for one in given.verdicts)
     test = [one for one in held_out if one.parts is not None]
     with_truth = calibrate([one.parts or {} for one in labels], [one.error for one in labels], limit=BAD[task])
+    from_verdicts, from_all = (fitted(task, verdicts) for verdicts in (given, verdicts_on(items, labels)))
+    second: list[str | int] = [str(task), len(given.verdicts), count, len(test), sum(one.is_bad for one in test)]
+    values = [auroc(rule, test) for rule in (UNCALIBRATED, with_truth, from_all, from_verdicts)]
+    second += [f"{value:.3f}" if value is not None else "-" for value in values]
+    *_, truth, everything, judged = values
+    second += ["-" if judged is None or best is None else f"{judged - best:+.3f}" for best in (truth, everything)]
+    return first, second
+
+
+def fitted(task: Task, given: Verdicts) -> TaskCalibration | None:
+    """Calibration from verdicts, through the files that a person has; None: they do not suffice."""
     with tempfile.TemporaryDirectory() as folder:
         verdicts, path = Path(folder) / "verdicts.json", Path(folder) / "calibration.json"
         verdicts.write_text(given.model_dump_json())
         try:
             calibrate_from_verdicts(verdicts, path, SilentReporter())
-            from_verdicts = read_calibration(path).tasks[task]
         except DistillError:
-            from_verdicts = None
-    second: list[str | int] = [str(task), len(given.verdicts), count, len(test), sum(one.is_bad for one in test)]
-    plain, best, judged = (auroc(rule, test) for rule in (UNCALIBRATED, with_truth, from_verdicts))
-    second += [f"{value:.3f}" if value is not None else "-" for value in (plain, best, judged)]
-    second.append(f"{judged - best:+.3f}" if judged is not None and best is not None else "-")
-    return first, second
+            return None
+        return read_calibration(path).tasks[task]
 
 
 def tables_of(found: list[Judged], count: int, *, checked: bool) -> list[Table]:
@@ -212,7 +219,7 @@ def tables_of(found: list[Judged], count: int, *, checked: bool) -> list[Table]:
     columns = ["task", "planted", "of them rejected", "labels in the set", "bad", "bad on page 1", "seen", "not seen"]
     shown = Table(columns, pages, title=f"First page ({how})")
     columns = ["task", "verdicts", "rejections", "held-out labels", "bad"]
-    columns += ["AUROC plain", "with truth", "from verdicts", "difference"]
+    columns += ["AUROC plain", "true errors", "verdicts on all", "60 verdicts", "against errors", "against all"]
     return [shown, Table(columns, calibrations, title=f"Calibration from 60 verdicts and from truth ({how})")]
 
 
@@ -249,7 +256,7 @@ def main() -> None:
         f"others held out. Planted in one label of ten of each task, in turn: {', '.join(FAULTS)}. A label is bad from "
         f"{limits}; a planted fault may leave a good label (a shift that was corrected). 60 verdicts: those on the "
         f"first page of {PAGE}, and on the {PAGE} most informative of the others. Wanted: 90 % of the bad labels on "
-        f"the first page, and a difference of at least -{MOST_APART}."
+        f"the first page, and differences of at least -{MOST_APART}."
     )
     results_page("Review of planted faults", notes, tables, given.out)
 
