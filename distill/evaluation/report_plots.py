@@ -13,7 +13,7 @@ from distill.metrics.base import HIGHER, LOWER, task_metric
 from distill.report import Bars, Block, ColorKey, ColorScale, Curve, Curves, Histogram, Matrix, Table, Text
 from distill.tasks import TASKS, Task
 from distill.visualization import class_colors
-from distill.visualization.colormaps import INVALID_RGB, depth_colors, error_colors
+from distill.visualization.colormaps import INVALID_RGB, NORMAL_COLORS, depth_colors, error_colors
 
 
 def color_legends(task: Task, found: Mapping[str, Any]) -> list[Block]:
@@ -27,7 +27,7 @@ def color_legends(task: Task, found: Mapping[str, Any]) -> list[Block]:
             ColorScale("depth; the range of a row is that of its truth", _stops(depth_colors()), ("near", "far"))
         )
     if task is Task.NORMALS:
-        blocks.append(ColorKey(_NORMAL_KEY))
+        blocks.append(ColorKey(NORMAL_COLORS))
     limit = task_metric(task).error_limit
     if limit:
         end, unit = limit
@@ -36,9 +36,6 @@ def color_legends(task: Task, found: Mapping[str, Any]) -> list[Block]:
     else:
         blocks.append(ColorKey({"right": error_colors()[0].tolist(), "wrong": error_colors()[-1].tolist()}))
     return [*blocks, ColorKey({"no value": INVALID_RGB})]
-
-
-_NORMAL_KEY = {"faces left": (255, 128, 128), "faces up": (128, 255, 128), "faces the camera": (128, 128, 255)}
 
 
 def _stops(colors: ndarray) -> list[list[int]]:

@@ -326,11 +326,16 @@ def _result_for(label: Label, results: list[TeacherResult]) -> TeacherResult:
 
 
 def _store_label(label: Label, generated: UInt8[ndarray, "h w 3"], result: TeacherResult) -> None:
-    known = result.labels.get(label.task)
+    known, name = result.labels.get(label.task), str(label.task)
     if known is not None:
+        # Each of several images is named by its own class, which the merged label no longer tells.
+        if name in result.generated:
+            result.generated[_name_of(known)] = result.generated.pop(name)
+        name = _name_of(label)
         label = drop_absent_instances(merge_instances(known, resample_nearest(label, known.size_hw)))
     result.labels[label.task] = label
-    name = (
-        str(label.task) if known is None else f"{label.task} {next(iter(label.instance_classes.values()), '')}".strip()
-    )
     result.generated[name] = generated
+
+
+def _name_of(label: Label) -> str:
+    return f"{label.task} {next(iter(label.instance_classes.values()), '')}".strip()

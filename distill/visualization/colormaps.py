@@ -13,6 +13,8 @@ from distill.tasks import FAR_WARP, DepthKind, warp_depth
 
 INVALID_RGB = (58, 58, 62)
 SKY_RGB = (176, 206, 232)
+NORMAL_COLORS = {"faces left": (255, 128, 128), "faces up": (128, 255, 128), "faces the camera": (128, 128, 255)}
+"""Colors of `draw_normals` for a legend."""
 # Level 0 is invalid and 255 sky; the rest is color.
 _FIRST, _LAST = 1, 254
 # 64 rows of 1080p are 0.5 MB of float32: every step of a strip stays in the cache (3 times faster than whole frames).

@@ -143,6 +143,7 @@ def test_a_run_leaves_its_files_and_goes_on_by_itself(
         "history.json",
         "train.config.yaml",
         "train.provenance.json",
+        "train.html",
         "train.json",
         "checkpoints",
         "logs",

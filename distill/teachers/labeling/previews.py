@@ -14,7 +14,7 @@ from numpy import ndarray
 from distill.files import write_atomic
 from distill.images import Photo, encode_jpeg
 from distill.labels import Label
-from distill.tasks import DepthKind
+from distill.tasks import DepthKind, Task
 from distill.teachers.base import TeacherResult
 from distill.visualization import draw_confidence
 from distill.visualization.label_drawers import DrawingFacts, drawer_of
@@ -68,11 +68,14 @@ def remove_previews(out: Path, positions: range) -> None:
 
 
 def draw_label(label: Label) -> UInt8[ndarray, "h w 3"]:
-    """A small drawing of a label with its color bar or legend; invalid pixels are marked."""
+    """A small drawing of a label; invalid pixels are marked. Legends are on the page, except those of phrases."""
     drawer = drawer_of(label.task)
     facts = DrawingFacts(depth_kind=label.depth_kind or DepthKind.METRIC, classes=label.classes, layers=label.layers)
-    present = [int(i) for i in np.unique(label.value[label.valid]) if i < len(label.classes)] if label.classes else []
-    return drawer.add_legend(_shrink(drawer.draw(label.value, label.valid, facts)), facts, only=present)
+    drawn = _shrink(drawer.draw(label.value, label.valid, facts))
+    if label.task is not Task.REFERRING:
+        return drawn
+    present = [int(i) for i in np.unique(label.value[label.valid]) if i < len(label.classes)]
+    return drawer.add_legend(drawn, facts, only=present)
 
 
 def read_previews(out: Path) -> list[Preview]:

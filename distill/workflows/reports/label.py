@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.images import decode_rgb
 from distill.report import (
-    CaptionedImage,
-    Gallery,
+    Code,
+    Fold,
     KeyValues,
     Metric,
     Metrics,
@@ -21,8 +19,8 @@ from distill.report import (
     write_report,
 )
 from distill.run_dir import machine, versions
-from distill.teachers.labeling.previews import Preview, read_previews
 from distill.teachers.quality.calibration import PARTS
+from distill.workflows.reports.pictures import color_legends, label_galleries
 
 if TYPE_CHECKING:
     from distill.teachers.labeling.job import Job
@@ -39,24 +37,30 @@ _MOST_PROMPTS = 20
 
 def write_label_report(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Path:
     """Write the report; return its path."""
-    sections = [_overview(job, all_stats, result)]
-    if result.instances:
-        sections.append(_instances(result.instances))
+    values = result.to_dict()
+    galleries = label_galleries(job.out, values) or [Text("No previews were written (--previews 0).", tone="note")]
+    legends = color_legends([str(task) for task in result.labels], job.teacher.classes)
+    sections = [_overview(job, result), Section("Labels to look at first", [*legends, *galleries])]
     if result.low_quality:
         sections.append(_low_quality(result.low_quality))
+    if result.instances:
+        sections.append(_instances(result.instances))
     if result.failed or result.unanswered or result.notes:
         sections.append(_failures(result))
-    sections.append(Section("Answers of the teacher, and their labels", list(_galleries(job.out))))
+    prompts = dict(sorted({key: text for stats in all_stats for key, text in stats.prompts.items()}.items()))
+    if prompts:
+        sections.append(Section("Prompts", [Code(text) for text in list(prompts.values())[:_MOST_PROMPTS]]))
     report = Report(
-        title=f"Labels of {job.teacher.name}",
-        summary=f"{result.labeled} of {result.photos} photos labeled with {result.answers} answers.",
+        title="Labels",
+        summary=f"{result.labeled} of {result.photos} photos labeled with {result.answers} answers of "
+        f"{job.teacher.name}. To judge single labels: distill review {job.out.name}",
         sections=sections,
         facts={**machine(), **versions()},
     )
     return write_report(report, job.out, "report", formats=("html",))["html"]
 
 
-def _overview(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Section:
+def _overview(job: Job, result: LabelResult) -> Section:
     rows = [
         [task, count, result.valid_fraction.get(task), result.quality.get(task)]
         for task, count in result.labels.items()
@@ -66,7 +70,6 @@ def _overview(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Sec
         Metric(result.answers, "answers read", f"{len(result.unanswered)} gave no label"),
         Metric(f"{result.cost_usd:.2f}", "USD paid", "to the teacher"),
     ]
-    prompts = {key: text for stats in all_stats for key, text in stats.prompts.items()}
     facts = {
         "teacher": job.teacher.name,
         "license class": job.teacher.license,
@@ -82,7 +85,6 @@ def _overview(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Sec
                 note=_QUALITY,
             ),
             KeyValues(facts, title="Teacher"),
-            *([Table(["hash", "prompt"], sorted(prompts.items())[:_MOST_PROMPTS], title="Prompts")] if prompts else []),
         ],
     )
 
@@ -123,37 +125,5 @@ def _failures(result: LabelResult) -> Section:
             table = [[row["name"], row.get("task", ""), row["reason"]] for row in rows[:_MOST_ROWS]]
             left = len(rows) - len(table)
             note = f"... and {left} more in label.json" if left else ""
-            blocks.append(Table(["photo", "task", "reason"], table, title=title, note=note))
+            blocks.append(Fold(f"{title} ({len(rows):,})", [Table(["photo", "task", "reason"], table, note=note)]))
     return Section("Failures", blocks)
-
-
-def _galleries(out: Path) -> list[Gallery | Text]:
-    """One row of images per label: photo, generated image, label, confidence."""
-    previews = read_previews(out)
-    if not previews:
-        return [Text("No previews were written (--previews 0).", tone="note")]
-    galleries: list[Gallery | Text] = []
-    for _, group in groupby(previews, key=lambda preview: (preview.position, preview.number)):
-        by_kind = {preview.what: preview for preview in group}
-        photo = by_kind.pop("photo")
-        tasks = [kind for kind in by_kind if f"{kind} confidence" in by_kind]
-        rejected = [_captioned(item, kind) for kind, item in by_kind.items() if "rejected" in kind]
-        if rejected or not tasks:
-            galleries.append(Gallery([_captioned(photo, "photo"), *rejected], title=f"{photo.key}: no label"))
-        for task in tasks:
-            row = [_captioned(photo, "photo")]
-            row += [
-                _captioned(item, kind)
-                for kind, item in by_kind.items()
-                if kind.startswith(task) and "generated" in kind
-            ]
-            row += [
-                _captioned(by_kind[task], task),
-                _captioned(by_kind[f"{task} confidence"], "confidence, 0 where invalid"),
-            ]
-            galleries.append(Gallery(row, columns=max(4, len(row)), title=f"{photo.key}: {task}"))
-    return galleries
-
-
-def _captioned(preview: Preview, caption: str) -> CaptionedImage:
-    return CaptionedImage(decode_rgb(preview.path.read_bytes(), preview.path.name)[0], caption)

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DistillError
+from distill.files import read_json
 from distill.images import decode_rgb
-from distill.report import Block, CaptionedImage, Gallery, Text, Video
+from distill.report import Block, CaptionedImage, ColorKey, ColorScale, Gallery, Text, Video
 from distill.teachers.labeling.previews import Preview, read_previews
+from distill.visualization.colormaps import NORMAL_COLORS
+from distill.workflows.reports.read import FOREIGN_CONTENT, MAX_BYTES
 
 _MAX_BYTES = 32 * 1024 * 1024
 _MAX_ROWS = 48
@@ -51,6 +54,33 @@ def label_galleries(folder: Path, values: Mapping[str, Any]) -> list[Block]:
             rows.append((-1.0, Gallery(pictures, title=f"{photo.key}: no label")))
     rows.sort(key=lambda row: row[0])
     return [gallery for _, gallery in rows[:_MAX_ROWS]]
+
+
+def color_legends(tasks: Sequence[str], classes: Sequence[str]) -> list[Block]:
+    """What the colors of label drawings mean."""
+    from distill.visualization import class_colors
+    from distill.visualization.colormaps import INVALID_RGB, depth_colors
+
+    blocks: list[Block] = []
+    if "depth" in tasks:
+        stops = [row.tolist() for row in depth_colors()[::20]]
+        labels = ("near: 0 m, or relative", "far: beyond 50 m, or relative; sky is light blue")
+        blocks.append(ColorScale("depth labels", stops, labels))
+    if "normals" in tasks:
+        blocks.append(ColorKey(NORMAL_COLORS))
+    if "semantic" in tasks and classes:
+        colors = class_colors(len(classes))
+        blocks.append(ColorKey({str(name): colors[index].tolist() for index, name in enumerate(classes)}))
+    return [*blocks, ColorKey({"no value": INVALID_RGB})] if blocks else []
+
+
+def legend_classes(folder: Path) -> list[str]:
+    """Classes of the set in a folder; empty if it is no set."""
+    try:
+        found = read_json(folder / "dataset.json", MAX_BYTES)["classes"]
+    except (OSError, *FOREIGN_CONTENT):
+        return []
+    return [str(name) for name in found[:256]] if isinstance(found, list) else []
 
 
 def _label_row(folder: Path, by_kind: Mapping[str, Preview], task: str, title: str) -> Gallery:

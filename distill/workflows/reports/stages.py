@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.files import read_json, write_atomic
 from distill.report import (
     Bars,
     Block,
@@ -24,9 +25,17 @@ from distill.report import (
     Text,
     to_html,
 )
+from distill.run_dir import machine, versions
 from distill.workflows.reports.bench import busy_warning
-from distill.workflows.reports.pictures import label_galleries, training_samples, video_blocks, worst_galleries
-from distill.workflows.reports.read import FOREIGN_CONTENT, is_number
+from distill.workflows.reports.pictures import (
+    color_legends,
+    label_galleries,
+    legend_classes,
+    training_samples,
+    video_blocks,
+    worst_galleries,
+)
+from distill.workflows.reports.read import FOREIGN_CONTENT, MAX_BYTES, is_number
 
 MAX_ROWS = 30
 _MAX_JSON = 60_000
@@ -59,6 +68,19 @@ def stage_sections(title: str, stem: str, values: Any, folder: Path, base: Path)
     return sections
 
 
+def write_train_page(run: Path) -> Path:
+    """Write ``train.html`` into a run's folder: curves, samples and the student; return its path."""
+    sections = []
+    for stem, title in (("train", "Training"), ("history", "Curves"), ("spec", "Student")):
+        if (run / f"{stem}.json").is_file():
+            sections += stage_sections(title, stem, read_json(run / f"{stem}.json", MAX_BYTES), run, run)
+    path = run / "train.html"
+    write_atomic(
+        path, to_html(Report(f"Training of {run.resolve().name}", sections, "", {**machine(), **versions()})).encode()
+    )
+    return path
+
+
 def _json_fold(values: Any, name: str) -> Fold:
     try:
         text = json.dumps(values, indent=1, ensure_ascii=False)
@@ -82,7 +104,8 @@ def _label(title: str, values: Mapping[str, Any], folder: Path, base: Path) -> l
     sections = [
         Section(title, [Metrics(tiles), Table(["task", "labels", "pixels with a value", "mean quality"], rows)])
     ]
-    sections += [Section("Labels to look at first", galleries)] if galleries else []
+    legends = color_legends(list(values["labels"]), legend_classes(folder))
+    sections += [Section("Labels to look at first", [*legends, *galleries])] if galleries else []
     refused = [
         [str(row["name"]), str(row.get("task", "")), str(row["reason"])]
         for key in ("failed", "unanswered", "notes")

@@ -149,7 +149,10 @@ def _run_in_folder(config: TrainConfig, out: Path, reporter: Reporter, *, resume
     if not begun:
         reporter.info(f"{out}: no steps are left; raise train.epochs or train.minutes to continue")
     if first:
+        from distill.workflows.reports.stages import write_train_page
+
         write_atomic(out / RESULT_FILE, json.dumps(result.to_dict(), indent=2).encode())
+        reporter.info(f"curves and samples: {write_train_page(out)}")
     return result
 
 
