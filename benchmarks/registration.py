@@ -407,6 +407,7 @@ def speed(groups: dict[str, list[Case]], data: Path | None, before: Path | None)
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                cwd=checkout,  # the folder that is searched first for modules
                 env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
             )
             for checkout in checkouts
