@@ -100,14 +100,14 @@ class DemoResult:
 
     def to_text(self) -> str:
         """Format for a terminal."""
-        from distill.workflows.reports.demo import comparison_rows, costs
+        from distill.workflows.reports.demo import comparison_rows, speed_text
 
         lines = ["", "on held-out scenes, against exact ground truth:"]
         for row in comparison_rows(self.scores):
             lines.append(f"  {row.name:28} student {row.student:.4g}, baseline {row.baseline:.4g}: {row.improvement}")
         total = sum(self.seconds.values())
         return "\n".join(
-            [*lines, "", *costs(self.bench), "", f"done in {total / 60:.1f} minutes; report: {self.report}"]
+            [*lines, "", speed_text(self.bench), "", f"done in {total / 60:.1f} minutes; report: {self.report}"]
         )
 
 

@@ -89,8 +89,16 @@ class _Project:
         return [values for _, name, values in self.results if name == stem and isinstance(values, dict)]
 
 
-def write_collected_report(runs: Sequence[Path], out: Path, title: str = "") -> CollectedReport:
+def write_collected_report(
+    runs: Sequence[Path], out: Path, title: str = "", *, first: Sequence[Section] = ()
+) -> CollectedReport:
     """Collect the results of run folders in a folder of linked pages; in one page if `out` ends in ``.html``.
+
+    Args:
+        runs: Folders of results.
+        out: Folder or page.
+        title: Title of the summary.
+        first: Sections to show after the overview.
 
     Raises:
         UsageError: A folder does not exist or contains no result, or `out` is a file other than a page.
@@ -104,7 +112,8 @@ def write_collected_report(runs: Sequence[Path], out: Path, title: str = "") -> 
         raise UsageError(f"{index}: was not written by distill", hint="choose another --out")
     title = title or f"Results of {', '.join(run.name or str(run) for run in runs)}"
     project = _collect(runs, out.parent if single else out)
-    summary = _summary(project, {})
+    overview, *others = _summary(project, {}) or [Section("Overview", [])]
+    summary = [overview, *first, *others]
     whole = Report(title, [*summary, *(section for part in project.sections.values() for section in part)])
     whole = replace(whole, facts=project.environment, summary=_lead(project))
     if single:
