@@ -26,16 +26,17 @@ _CURL_LEAST, _BETTER = 0.15, 0.85
 """Curl by change of the given normals, and its ratio with other axes, from which these are the right ones. Good real
 and synthetic normals with a curl of more than 0.15 have at least 1.28 times as much with any other axes; with swapped
 or negated axes, real ones have at least 0.2, and at most 0.78 of that with the right axes."""
+_SWAPPED, _TURNED, _NEGATED = "x and y are swapped", "x and y are swapped, and one is negated", "x or y is negated"
 _AXES = {
-    (True, 1, 1): "x and y are swapped",
-    (True, 1, -1): "x and y are swapped, and one is negated",
-    (True, -1, 1): "x and y are swapped, and one is negated",
-    (True, -1, -1): "x and y are swapped and negated",
-    (False, -1, 1): "x is negated",
-    (False, 1, -1): "y is negated",
+    (True, 1, 1): _SWAPPED,
+    (True, -1, -1): _SWAPPED,
+    (True, 1, -1): _TURNED,
+    (True, -1, 1): _TURNED,
+    (False, -1, 1): _NEGATED,
+    (False, 1, -1): _NEGATED,
 }
 """What is wrong if the normals with these changes (swapped, signs of x and y) are those of a surface. Both signs at
-once turn every bulge into a dent, which is a surface too."""
+once turn every bulge into a dent, which is a surface too, so that two changes each cannot be told apart."""
 
 
 def explain_axes(normals: Float[ndarray, "h w 3"], valid: Bool[ndarray, "h w"]) -> str:
