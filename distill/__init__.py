@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from distill.workflows.predict.run import predict
     from distill.workflows.review.run import review
     from distill.workflows.train.run import train
+    from distill.workflows.tune.run import tune
 
 __version__ = "0.1.0"
-__all__ = ["bench", "data", "evaluate", "export", "label", "load", "predict", "review", "train"]
+__all__ = ["bench", "data", "evaluate", "export", "label", "load", "predict", "review", "train", "tune"]
 
 _MODULES = {
     "bench": "distill.workflows.bench.run",
@@ -43,6 +44,7 @@ _MODULES = {
     "predict": "distill.workflows.predict.run",
     "review": "distill.workflows.review.run",
     "train": "distill.workflows.train.run",
+    "tune": "distill.workflows.tune.run",
 }
 
 

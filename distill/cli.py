@@ -25,6 +25,7 @@ VERBS = {
     "export": "Export a student for inference engines, and compare each file with the original.",
     "bench": "Time students and exported files on this machine: p50, p95, p99, images/s.",
     "predict": "Run a student over images and videos: maps, overlays, overlay videos.",
+    "tune": "Tune an image editor on labels encoded as images, so that it becomes a teacher.",
     "teachers": "List the teachers that --teacher takes by name.",
     "data": "Look into, verify, seal, combine and convert sets of label shards.",
     "review": "Judge labels on a page: worst first, with verdicts to apply or to calibrate with.",

@@ -30,6 +30,7 @@ from distill.config.teacher_base import OutputConfig
 from distill.config.train import TrainConfig
 from distill.errors import DistillError
 from distill.teachers.kinds import KINDS
+from distill.teachers.tuning.config import TuningConfig
 from distill.workflows.teachers.load import load_teacher
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,7 +186,7 @@ def problem_of(block: str) -> str:
     if "kind" in values:
         configs = [KINDS[values["kind"]].config]
     else:
-        configs += [TrainConfig, TargetConfig, OutputConfig]
+        configs += [TrainConfig, TargetConfig, OutputConfig, TuningConfig]
     problems = []
     for config in configs:
         try:

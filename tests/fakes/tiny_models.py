@@ -259,6 +259,37 @@ def flux2_transformer(seed: int = 0) -> Any:
     )  # fmt: skip
 
 
+def instruct_pix2pix(folder: Path) -> Path:
+    """An image editor whose U-Net sees the photo as four further channels."""
+    import diffusers as d
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(0)
+    unet = d.UNet2DConditionModel(
+        block_out_channels=(8, 8), layers_per_block=1, sample_size=32, in_channels=8, out_channels=4, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=8, attention_head_dim=4,
+    )  # fmt: skip
+    vae = d.AutoencoderKL(
+        block_out_channels=[8, 8], in_channels=3, out_channels=3, norm_num_groups=4,
+        down_block_types=["DownEncoderBlock2D", "DownEncoderBlock2D"],
+        up_block_types=["UpDecoderBlock2D", "UpDecoderBlock2D"], latent_channels=4,
+    )  # fmt: skip
+    tokenizer = clip_tokenizer()
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=32,
+        )
+    )  # fmt: skip
+    d.StableDiffusionInstructPix2PixPipeline(
+        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=d.DDIMScheduler(clip_sample=False),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
 KLEIN = {
     "steps": 2,
     "guidance_scale": 1.0,

@@ -29,10 +29,17 @@ RESIZE_MODE = "fill"
 
 
 class DiffusersGenerator(CacheableGenerator):
-    """One pipeline, opened with the first prompt, so that a plan needs no weights."""
+    """One pipeline, opened with the first prompt, so that a plan needs no weights.
 
-    def __init__(self, config: DiffusersConfig, source: str, folder: Path) -> None:
-        self._config, self._source, self._folder = config, source, folder
+    Args:
+        config: Of the teacher.
+        source: Folder or hub id of the pipeline.
+        folder: That relative paths of the config are relative to.
+        opened: The pipeline, if it is open already.
+    """
+
+    def __init__(self, config: DiffusersConfig, source: str, folder: Path, opened: Pipeline | None = None) -> None:
+        self._config, self._source, self._folder, self._opened = config, source, folder, opened
         self._prompt_specs = build_prompt_specs(config.prompts, resize_mode=RESIZE_MODE)
         self._grid = Grid(config.multiple, config.max_pixels, min(config.min_pixels, config.max_pixels))
         self.model = f"{config.model}@{config.revision}" if config.revision else config.model
@@ -97,6 +104,8 @@ class DiffusersGenerator(CacheableGenerator):
 
     @cached_property
     def _pipeline(self) -> Pipeline:
+        if self._opened is not None:
+            return self._opened
         config = self._config
         changes = PipelineChanges(config.transformer, config.loras, config.scheduler, config.offload, config.compile)
         return open_pipeline(config, self._source, self._folder, changes)

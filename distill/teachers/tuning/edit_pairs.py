@@ -25,7 +25,7 @@ CANVAS = Grid(multiple=32, max_pixels=1024 * 1024)
 """Sizes that every pipeline of ``configs/teachers`` takes unchanged."""
 _FILL = "fill"
 _FOLDER_BYTES = 150
-"""Of a key in a file name; further bytes would not fit beside the task and a number."""
+"""Of a key in a file name; further bytes would not fit next to the task and a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class EditPairs(_Pairs):
 
 
 class EditPairFolders(_Pairs):
-    """``control/`` and ``target/`` with images of equal names, and the prompt beside each target as text.
+    """``control/`` and ``target/`` with images of equal names, and the prompt next to each target as text.
 
     The layout of ai-toolkit, musubi-tuner and other trainers of low-rank weights.
     """

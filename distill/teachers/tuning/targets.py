@@ -38,7 +38,7 @@ OTHER_COLORMAP_PROBABILITY = 0.4
 ABSENT_CLASS_PROBABILITY = 0.25
 """Of each class of the set that a label does not show: a generator must learn to leave a class out."""
 MIN_VALID_FRACTION = 0.8
-"""A label with fewer valid pixels is no target: what is painted there would be learned."""
+"""A label with fewer valid pixels is no target: what is shown there would be learned."""
 _FILL = "fill"
 _BLACK: RGB = (0, 0, 0)
 

@@ -1,0 +1,1 @@
+"""Tuning of an image generator on labels encoded as images."""
