@@ -133,6 +133,7 @@ ENGINES: Mapping[str, Engine] = {
     ),
     "tensorrt": Engine(build="distill.export.targets.tensorrt:build", suffix=".kit", is_file=False),
     "triton": Engine(build="distill.export.targets.triton:build", suffix=".repository", is_file=False),
+    "huggingface": Engine(build="distill.export.targets.huggingface:build", suffix=".huggingface", is_file=False),
 }
 """Engines by name; a new one needs a row, a build function and, if it runs on this machine, a runner."""
 
@@ -168,6 +169,7 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
     "tensorrt-int8": {"engine": "tensorrt", "precision": "int8", "tolerance": _EIGHT_BITS},
     "tensorrt-fp8": {"engine": "tensorrt", "precision": "fp8", "tolerance": _EIGHT_BITS},
     "triton": {"engine": "triton"},
+    "huggingface": {"engine": "huggingface"},
 }
 """Targets by name; a YAML file with other values is a target too."""
 

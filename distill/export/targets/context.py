@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class ExportContext:
         threads: Threads of the engines.
         log: Takes progress messages.
         measure_blocks: int8: measure the loss of each block even if all can be quantized.
+        run: Folder of the student.
+        scores: Scores of the best validation by name, such as ``depth_delta1``; empty if they are not known.
     """
 
     spec: StudentSpec
@@ -79,6 +81,8 @@ class ExportContext:
     threads: int | None = None
     log: Callable[[str], None] = lambda text: None
     measure_blocks: bool = False
+    run: Path = Path()
+    scores: Mapping[str, float] = field(default_factory=dict)
     _scratch: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
     def check_parity(

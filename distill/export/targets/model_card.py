@@ -1,10 +1,12 @@
-"""Model card of an exported file: outputs, input, and the terms of its training labels.
+"""Model card of an exported file: outputs, input, scores, and the terms of its training labels.
 
-It states only the contents of the spec; publishers of the file add their own facts and choose its license.
+It states only the contents of the spec and measured scores; publishers of the file add their own facts and choose its
+license. The header is the metadata that Hugging Face reads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from distill.tasks import TASKS
 
 MODEL_CARD = "model_card.md"
 
+_VALIDATION = "validation photos of the training set, against labels of the teachers, not against ground truth"
+
 _LICENSE_MEANING = {
     LicenseClass.COMMERCIAL: "commercial use is allowed, with notices at most",
     LicenseClass.RESTRICTED: "commercial use is allowed under conditions; read the terms",
@@ -28,37 +32,57 @@ _LICENSE_MEANING = {
 }
 
 
-def write_model_card(path: Path, spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write the card.
+def write_model_card(
+    path: Path,
+    spec: StudentSpec,
+    *,
+    file: str,
+    parity: Sequence[Mapping[str, Any]] = (),
+    scores: Mapping[str, float] | None = None,
+) -> None:
+    """Write the card; arguments as of `model_card_text`."""
+    write_atomic(path, model_card_text(spec, file=file, parity=parity, scores=scores).encode())
+
+
+def model_card_text(
+    spec: StudentSpec,
+    *,
+    file: str,
+    parity: Sequence[Mapping[str, Any]] = (),
+    scores: Mapping[str, float] | None = None,
+    license_file: str = "",
+) -> str:
+    """Card as Markdown with the header for model hubs.
 
     Args:
-        path: Output file.
         spec: The student's spec.
         file: Name of the exported file.
         parity: Rows of the comparison with the student: task, measure, reference, candidate.
+        scores: Scores on validation photos by name, such as ``depth_delta1``; against labels, not ground truth.
+        license_file: Name of the file with the license notices, next to the card; empty without one.
     """
-    write_atomic(path, model_card_text(spec, file=file, parity=parity).encode())
-
-
-def model_card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Card as Markdown with the header for model hubs."""
-    header = {
+    header: dict[str, Any] = {
         "license": "other",
         "license_name": f"labels-{strictest_license_class(spec)}",
+        **({"license_link": license_file} if license_file else {}),
         "library_name": "onnx",
         "tags": ["distill", *map(str, spec.tasks)],
     }
+    results = _model_index(spec, scores or {})
     tag = next((TASKS[task].hub_tag for task in spec.tasks if TASKS[task].hub_tag), "")
     if tag:
         header["pipeline_tag"] = tag
+    if results:
+        header["model-index"] = [{"name": spec.name, "results": results}]
     parts = [
         "---\n" + yaml.safe_dump(header, sort_keys=False).strip() + "\n---",
         f"# {spec.name}",
         f"`{file}`: {', '.join(spec.tasks)} of one image; backbone {spec.backbone}.",
         "## Input and output",
         _input_and_output(spec),
+        *(["## Scores", _scores(scores)] if scores else []),
         "## Training labels",
-        _licenses(spec),
+        license_table(spec),
         *([f"Teachers: {_line(spec.provenance['teachers'])}."] if "teachers" in spec.provenance else []),
         *([f"Photos: {_line(spec.provenance['photos'])}."] if "photos" in spec.provenance else []),
     ]
@@ -74,6 +98,27 @@ def strictest_license_class(spec: StudentSpec) -> LicenseClass:
     return max(kinds, key=order.index)
 
 
+def _model_index(spec: StudentSpec, scores: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Results in the form of Hugging Face: one entry per task with a score."""
+    found = []
+    for task in spec.tasks:
+        metrics = [
+            {"type": name.removeprefix(f"{task}_"), "value": round(value, 6), "name": name}
+            for name, value in scores.items()
+            if name.startswith(f"{task}_") and math.isfinite(value)
+        ]
+        if metrics:
+            kind = TASKS[task].hub_tag or str(task)
+            data = {"type": "label-shards", "name": _VALIDATION}
+            found.append({"task": {"type": kind, "name": str(task)}, "dataset": data, "metrics": metrics})
+    return found
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    rows = [f"| {_line(name)} | {value:.4g} |" for name, value in scores.items()]
+    return "\n".join([f"On {_VALIDATION}.", "", "| measure | value |", "|---|---|", *rows])
+
+
 def _input_and_output(spec: StudentSpec) -> str:
     lines = [
         f"- input `{spec.input.name}`: {spec.input.dtype} {spec.input.color}, {spec.input.layout}, images of any "
@@ -85,7 +130,7 @@ def _input_and_output(spec: StudentSpec) -> str:
     return "\n".join([*lines, "- the complete spec is in the file, under the metadata key `distill.spec`"])
 
 
-def _licenses(spec: StudentSpec) -> str:
+def license_table(spec: StudentSpec) -> str:
     """One row per license of the labels."""
     rows = ["| license of labels | class | terms |", "|---|---|---|"]
     for license in spec.licenses or ("unknown",):

@@ -188,7 +188,13 @@ def fit(
         checkpoint_callback = CheckpointCallback(run_dir, config, validates=bool(held_out.entries))
         checkpoints = AtomicCheckpointIO()
         trainer = build_trainer(
-            config, run_dir, bad_sample_callback, validation_callback, checkpoint_callback, checkpoints
+            config,
+            run_dir,
+            bad_sample_callback,
+            validation_callback,
+            checkpoint_callback,
+            checkpoints,
+            first_step=found.global_step if found else 0,
         )
         batches = train_sampler(photos.entries, config, trainer.global_rank)
         module = StudentModule(student, config, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))

@@ -12,14 +12,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from distill.config.train import TrainConfig
 from distill.errors import DistillError, UsageError
 from distill.files import write_hint
-from distill.optional import require
 from distill.students.training.callbacks.bad_samples import BadSampleCallback
 from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO, CheckpointCallback
+from distill.students.training.callbacks.experiment_log import ExperimentLogCallback, build_logger
 from distill.students.training.callbacks.validation import ValidationCallback
 
 _SMALLER = "lower data.batch_size or student.size_hw"
@@ -32,14 +31,23 @@ def build_trainer(
     validation_callback: ValidationCallback,
     checkpoint_callback: CheckpointCallback,
     checkpoints: AtomicCheckpointIO,
+    *,
+    first_step: int = 0,
 ) -> L.Trainer:
-    """Lightning's trainer for this config, with its own checkpoints, progress bar and samplers turned off."""
+    """Lightning's trainer for this config, with its own checkpoints, progress bar and samplers turned off.
+
+    `first_step` is the number of optimizer steps before a resumed run continues.
+    """
     budget = config.train
     precision = budget.precision
     if precision == "auto":
         has_gpu = torch.cuda.is_available() and budget.accelerator != "cpu"
         precision = "bf16-mixed" if has_gpu else "32-true"
-    callbacks: list[L.Callback] = [bad_sample_callback, validation_callback]
+    callbacks: list[L.Callback] = [
+        bad_sample_callback,
+        validation_callback,
+        ExperimentLogCallback(config, validation_callback),
+    ]
     if config.optim.ema_decay > 0:
         callbacks.append(EMACallback(config.optim.ema_decay))
     callbacks.append(checkpoint_callback)
@@ -52,7 +60,7 @@ def build_trainer(
             max_epochs=budget.epochs,
             callbacks=callbacks,
             accumulate_grad_batches=config.optim.accumulate,
-            logger=_build_logger(config, run_dir),
+            logger=build_logger(config, run_dir, first_step=first_step),
             default_root_dir=run_dir,
             plugins=[checkpoints],
             enable_checkpointing=False,
@@ -61,24 +69,6 @@ def build_trainer(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-
-
-def _build_logger(config: TrainConfig, run_dir: Path) -> Logger | bool:
-    """Logger of the config, in addition to the files that are always written."""
-    kind = config.train.logger
-    if kind == "tensorboard":
-        return TensorBoardLogger(run_dir, name="logs", version="")
-    if kind == "wandb":
-        require("wandb", extra="wandb", why="log to Weights & Biases (train.logger=wandb)")
-        from lightning.pytorch.loggers import WandbLogger
-
-        return WandbLogger(name=run_dir.name, project=config.name, save_dir=run_dir)
-    if kind == "mlflow":
-        require("mlflow", extra="mlflow", why="log to MLflow (train.logger=mlflow)")
-        from lightning.pytorch.loggers import MLFlowLogger
-
-        return MLFlowLogger(experiment_name=config.name, run_name=run_dir.name, save_dir=str(run_dir / "mlruns"))
-    return False
 
 
 class EMACallback(WeightAveraging):

@@ -59,11 +59,22 @@ def build_context(options: ExportOptions, reporter: Reporter) -> tuple[ExportCon
         options.threads,
         reporter.info,
         options.sensitivity,
+        options.run,
+        _validation_scores(options.run),
     )
     reporter.info(f"exporting {spec.name} ({spec.backbone}) to ONNX")
     path = context.scratch_dir() / "float.onnx"
     context.graph = onnx.load(export_onnx(student, spec, path, opset=options.opset).path)
     return context, str(images) if images else "generated"
+
+
+def _validation_scores(run: Path) -> dict[str, float]:
+    """Scores of the best validation of the run; empty if it is not finished."""
+    from distill.workflows.train.result import read_result
+
+    found = read_result(run)
+    best = found.best.items() if found is not None else ()
+    return {name.removeprefix("val_"): float(value) for name, value in best if name.startswith("val_")}
 
 
 def _resized(sample: ParitySample, size_hw: tuple[int, int]) -> ParitySample:

@@ -63,7 +63,8 @@ def export(
     Args:
         run: Run folder that `distill.train` wrote.
         to: Target or targets: ``onnx``, ``onnx-fp16``, ``onnx-bf16``, ``onnx-int8``, ``openvino``, ``openvino-int8``,
-            ``aoti``, ``tensorrt``, ``tensorrt-int8``, ``tensorrt-fp8``, ``triton``, ``all``, or YAML files of targets.
+            ``aoti``, ``tensorrt``, ``tensorrt-int8``, ``tensorrt-fp8``, ``triton``, ``huggingface``, ``all``, or YAML
+            files of targets.
         out: Folder, or the file of a single target; ``RUN/export`` unless given.
         images: Shards (scored against their labels) or photos to compare on; the shards of the run unless given.
         num_images: Number of images to compare on.
@@ -233,7 +234,9 @@ def _write_spec_and_card(context: ExportContext, made: Sequence[Artifact]) -> No
     if first is not None and first.path is not None:
         write_spec(context.folder / "spec.json", context.spec)
         parity = first.parity.to_dict()["tasks"] if first.parity else ()
-        write_model_card(context.folder / MODEL_CARD, context.spec, file=first.path.name, parity=parity)
+        write_model_card(
+            context.folder / MODEL_CARD, context.spec, file=first.path.name, parity=parity, scores=context.scores
+        )
 
 
 def _time(context: ExportContext, made: Sequence[Artifact], options: ExportOptions, reporter: Reporter) -> list[Timing]:

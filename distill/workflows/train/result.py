@@ -78,8 +78,14 @@ class TrainResult:
             f"{self.run}: {self.epochs} epochs, {self.steps} steps in {self.elapsed_s:.0f} s"
             f"{f'; bad samples skipped: {lost}' if lost else ''}\n"
             f"best on the validation images (against labels, not ground truth): {best or 'there are none'}\n"
-            f"{end}"
+            f"{self._curves()}{end}"
         )
+
+    def _curves(self) -> str:
+        """Command that shows the curves, if TensorBoard has logged them."""
+        folder = self.run / "logs"
+        found = any(folder.glob("events.out.tfevents.*"))
+        return f"curves and sample images: tensorboard --logdir {shlex.quote(str(folder))}\n" if found else ""
 
 
 class _Row(BaseModel):

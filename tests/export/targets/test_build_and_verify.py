@@ -26,7 +26,7 @@ from distill.students.model.student import Student
 from distill.tasks import Task
 from tests.builders.cli import Cli
 
-BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton")
+BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton", "huggingface")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,20 @@ def test_every_target_is_built_and_checked(exported: Path, student: Student) -> 
     kinds = {node.op_type for node in onnx.load(rows["onnx-int8"]["path"]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert not [path for path in exported.iterdir() if path.name.startswith(".export")]
+
+
+def test_the_hub_folder_is_complete_and_a_run_folder(exported: Path, run_dir: Path) -> None:
+    from distill.students.checkpoint import load_student
+
+    folder = exported / "small.huggingface"
+    names = ["LICENSES.md", "README.md", "small.onnx", "spec.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert (folder / "weights.safetensors").read_bytes() == (run_dir / "weights.safetensors").read_bytes()
+    assert load_student(folder)[1] == load_student(run_dir)[1]
+    assert "license_link: LICENSES.md" in (folder / "README.md").read_text()
+    assert "`small.onnx`" in (folder / "README.md").read_text()
+    with open_runner(folder / "small.onnx", threads=1) as runner:
+        assert runner.spec.provenance["target"] == "huggingface"
 
 
 def test_int8_has_two_schemes(onnx_file: Path) -> None:

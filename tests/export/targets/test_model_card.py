@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
+from distill.export.targets.huggingface import license_notices
 from distill.export.targets.model_card import model_card_text, strictest_license_class, write_model_card
 from distill.licenses import LicenseClass
 from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
@@ -49,3 +51,27 @@ def test_labels_without_a_license_are_unknown() -> None:
 def test_the_comparison_is_shown() -> None:
     rows = [{"task": "depth", "measure": "delta1", "reference": 0.98765432, "candidate": 0.98765, "passed": True}]
     assert "| depth | delta1 | 0.9877 | 0.9877 |" in model_card_text(spec_of(), file="nano.onnx", parity=rows)
+
+
+def test_scores_are_metadata_that_the_hub_reads() -> None:
+    hub = pytest.importorskip(
+        "huggingface_hub", reason="huggingface_hub is not installed: pip install 'distill[local]'"
+    )
+    scores = {"depth_delta1": 0.91234567, "semantic_miou": 0.5, "normals_mean_deg": float("nan"), "score": 0.7}
+    spec = spec_of(licenses=("MIT",))
+    card = hub.ModelCard(model_card_text(spec, file="nano.onnx", scores=scores, license_file="LICENSES.md"))
+    found = {(result.task_type, result.metric_type): result.metric_value for result in card.data.eval_results}
+    assert found == {("depth-estimation", "delta1"): 0.912346, ("image-segmentation", "miou"): 0.5}
+    assert card.data.model_name == "nano" and card.data.pipeline_tag == "depth-estimation"
+    assert card.data.license == "other" and card.data.license_link == "LICENSES.md"
+    assert card.data.tags == ["distill", "depth", "normals", "semantic"]
+    assert "against labels of the teachers" in card.text and "| depth_delta1 | 0.9123 |" in card.text
+
+
+@pytest.mark.parametrize("text", ["a | b\n---\nlicense: mit", "<script>x</script>", "[x](http://host)", "![x][y]"])
+def test_text_of_strangers_stays_text(text: str) -> None:
+    spec = spec_of(licenses=(text,), terms={text: text}, provenance={"teachers": text})
+    for page in (model_card_text(spec, file="nano.onnx"), license_notices(spec)):
+        assert "<script" not in page and "](" not in page and "][" not in page
+    page = model_card_text(spec, file="nano.onnx")
+    assert yaml.safe_load(page.split("\n---\n")[0])["license"] == "other" and page.count("\n---\n") == 1

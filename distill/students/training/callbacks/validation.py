@@ -169,7 +169,7 @@ class ValidationCallback(L.Callback):
         trainer.save_checkpoint(folder / LAST)
 
     def _record(self, trainer: L.Trainer, module: StudentModule, found: dict[str, float]) -> None:
-        """Add one row to the history, history.json, metrics.csv, the loggers and the terminal."""
+        """Add one row to the history, history.json, metrics.csv and the terminal."""
         losses = {name: float(total) / max(1, self._batches) for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
         row = {
@@ -188,8 +188,6 @@ class ValidationCallback(L.Callback):
         unscored = [str(task) for task in module.student.spec.tasks if not any(key.startswith(task) for key in found)]
         if unscored and len(self.history) == 1:
             self._report(f"no validation photo has a label for {', '.join(unscored)}: left out of the score")
-        for logger in trainer.loggers:
-            logger.log_metrics({name: float(value) for name, value in row.items()}, step=trainer.global_step)
         if trainer.is_global_zero:
             write_history(self._run_dir, self.history)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
