@@ -162,7 +162,7 @@ class ColorScale:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video file beside the page; `source` is a path relative to the page."""
+    """A video file near the page; `source` is a path relative to the page."""
 
     source: str
     caption: str = ""
@@ -170,7 +170,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link to another page of the same set, or to a file beside it; `target` is a relative path."""
+    """A link to another page of the same set, or to a file near it; `target` is a relative path."""
 
     target: str
     text: str

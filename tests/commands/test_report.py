@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Path:
 def test_every_result_has_a_section_in_the_order_of_the_work(run: Path) -> None:
     page = collect_report([run])
     titles = [section.title for section in page.sections]
-    assert titles == ["Overview", "Cost", "Curves", "Evaluation", "Evaluation: Depth", "Speed (export)"]
+    assert titles == ["Overview", "Cost", "Curves", "Evaluation", "Evaluation: Depth", "Speed"]
     assert page.facts == {"python": "3.11", "cores": 2}
 
 
@@ -77,7 +77,7 @@ def test_scores_keep_their_alignment_and_their_terms(run: Path) -> None:
 
 
 def test_unknown_results_are_shown_as_they_are(run: Path) -> None:
-    blocks = next(section for section in collect_report([run]).sections if section.title == "Speed (export)").blocks
+    blocks = next(section for section in collect_report([run]).sections if section.title == "Speed").blocks
     assert isinstance(blocks[0], Text) and "another content" in blocks[0].text
     assert isinstance(blocks[1], Fold) and "onnxruntime cpu" in to_html(Report("", [Section("", [blocks[1]])]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,18 +159,19 @@ def _pages(project: _Project, whole: Report) -> dict[str, Report]:
 
 def _collect(runs: Sequence[Path], base: Path) -> _Project:
     project = _Project()
-    for run in runs:
-        found = read_results(run)
+    found_in = [(run, read_results(run)) for run in runs]
+    counts = Counter(name.rpartition("/")[2] for _, found in found_in for name in found)
+    for run, found in found_in:
         project.commands += [command for command in read_commands(run) if command not in project.commands]
         for name, values in found.items():
             folder, _, stem = name.rpartition("/")
             if stem == "spec" and folder and "spec" in found:
-                continue  # the copy beside an exported file
+                continue  # the copy next to an exported file
             project.results.append((run.name or str(run), stem, values))
             page = _STAGE_OF.get(stem, "other")
             title = _SECTION_TITLES.get(stem) or (PAGES[page][0] if page != "other" else _plain(stem))
             where = "/".join([*([run.name or str(run)] if len(runs) > 1 else []), *([folder] if folder else [])])
-            title = f"{title} ({where})" if where and (len(runs) > 1 or folder != stem) else title
+            title = f"{title} ({where})" if where and counts[stem] > 1 else title
             project.sections[page] += stage_sections(title, stem, values, run / folder, base)
             if isinstance(values, dict):
                 project.environment |= _environment(values)
@@ -234,8 +236,8 @@ def _result_blocks(project: _Project) -> list[Block]:
             continue
     if not overview:
         return []
-    if len(overview) == 1:
-        (row,) = overview.values()
+    row = {label: value for values in overview.values() for label, value in values.items()}
+    if len(row) == sum(map(len, overview.values())):  # no score of two runs
         return [Metrics([Metric(value, label, notes[label]) for label, value in row.items()])]
     labels = list(dict.fromkeys(label for row in overview.values() for label in row))
     return [Table(["run", *labels], [[run, *(row.get(label) for label in labels)] for run, row in overview.items()])]

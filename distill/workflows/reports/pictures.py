@@ -1,4 +1,4 @@
-"""Pictures and videos beside the results of a run: previews of labels, training samples, worst cases, overlays."""
+"""Pictures and videos in the folders of a run: previews of labels, training samples, worst cases, overlays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VIDEOS = (".mp4", ".webm", ".m4v")
 
 
 def read_picture(path: Path, folder: Path, caption: str) -> list[CaptionedImage]:
-    """A picture inside the folder; empty if it is none, or lies elsewhere."""
+    """A picture inside the folder; empty if it is none, or is outside of it."""
     try:
         if not path.resolve().is_relative_to(folder.resolve()) or path.stat().st_size > _MAX_BYTES:
             return []
@@ -106,7 +106,7 @@ def training_samples(folder: Path, most: int = 3) -> list[Block]:
 
 
 def worst_galleries(folder: Path, values: Mapping[str, Any]) -> dict[str, Gallery | None]:
-    """Worst cases by task, whose pictures `evaluate` wrote beside its results."""
+    """Worst cases by task, whose pictures `evaluate` wrote into the same folder."""
     galleries: dict[str, Gallery | None] = {}
     for task, found in values["tasks"].items():
         rows: list[Sequence[CaptionedImage]] = []
@@ -119,7 +119,7 @@ def worst_galleries(folder: Path, values: Mapping[str, Any]) -> dict[str, Galler
 
 
 def video_blocks(folder: Path, values: Mapping[str, Any], base: Path) -> list[Block]:
-    """Videos among the predictions: embedded where they lie beside the page or below it, else a note."""
+    """Videos among the predictions: embedded by relative paths; a note if there is none."""
     blocks: list[Block] = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in _VIDEOS or not path.is_file() or path.is_symlink():

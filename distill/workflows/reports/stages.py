@@ -50,7 +50,7 @@ def stage_sections(title: str, stem: str, values: Any, folder: Path, base: Path)
         title: Title of the first section.
         stem: Name of the file without suffix.
         values: Content of the file.
-        folder: Folder of the file, for the pictures beside it.
+        folder: Folder of the file, for the pictures in it.
         base: Folder of the page, from which videos are linked.
     """
     builder = _BUILDERS.get(stem)
