@@ -38,7 +38,7 @@ def build_logger(config: TrainConfig, run_dir: Path, *, first_step: int = 0) -> 
     """
     kind = config.train.logger
     if kind == "tensorboard":
-        purge = {"purge_step": first_step + 1} if first_step else {}
+        purge: dict[str, Any] = {"purge_step": first_step + 1} if first_step else {}
         return TensorBoardLogger(run_dir, name="logs", version="", default_hp_metric=False, **purge)
     if kind == "wandb":
         require("wandb", extra="wandb", why="log to Weights & Biases (train.logger=wandb)")
