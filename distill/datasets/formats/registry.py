@@ -20,7 +20,7 @@ _PAIR_LOSSES = (
     _PHOTO_LOSS,
     _CONFIDENCE_LOSS,
     "the size of the photo: images have sides that divide by 32, and at most a megapixel",
-    "which pixels are invalid: they are painted black, or as background",
+    "which pixels are invalid: they become black, or as background",
     "parts of instances that others cover",
 )
 
@@ -159,14 +159,14 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "edit-pairs": Format(
             "photos, prompts and target images for trainers of image editors (imagefolder with metadata.jsonl and the "
             "columns of diffusers' InstructPix2Pix; only exported)",
-            "all labels with at least 80 % valid pixels, painted as generated images with drawn colors and wordings",
+            "all labels with at least 80 % valid pixels, encoded as generated images with drawn colors and wordings",
             _PAIR_LOSSES,
             "distill.teachers.tuning.edit_pairs:EditPairs",
             reads=False,
         ),
         "edit-pair-folders": Format(
             "the same as control/*.png, target/*.png and target/*.txt (ai-toolkit, musubi-tuner; only exported)",
-            "all labels with at least 80 % valid pixels, painted as generated images with drawn colors and wordings",
+            "all labels with at least 80 % valid pixels, encoded as generated images with drawn colors and wordings",
             _PAIR_LOSSES,
             "distill.teachers.tuning.edit_pairs:EditPairFolders",
             reads=False,

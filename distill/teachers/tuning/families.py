@@ -89,10 +89,10 @@ class Flux2Klein(TuningFamily):
         noisy = (1 - sigma) * target + sigma * noise
         tokens, places = pipe._pack_latents(noisy), pipe._prepare_latent_ids(noisy)
         seen, seen_places = pipe._pack_latents(photo), pipe._prepare_image_ids([photo])
-        network = pipe.transformer
-        velocity = network(
-            hidden_states=torch.cat([tokens, seen], dim=1).to(network.dtype),
-            timestep=sigma.to(network.dtype),
+        # In the precision of the latents: that of the network may be that of its low-rank weights.
+        velocity = pipe.transformer(
+            hidden_states=torch.cat([tokens, seen], dim=1),
+            timestep=sigma,
             guidance=None,
             img_ids=torch.cat([places, seen_places], dim=1).to(tokens.device),
             return_dict=False,

@@ -126,7 +126,7 @@ def _tune(config: TuningConfig, sets: list[ShardSet], out: Path, reporter: Repor
     from distill.optional import require
     from distill.teachers.local.diffusers import DiffusersGenerator
     from distill.teachers.local.hub import find_source
-    from distill.teachers.local.pipelines import open_pipeline, pipeline_class
+    from distill.teachers.local.pipelines import PipelineChanges, open_pipeline, pipeline_class
     from distill.teachers.tuning.families import find_family
     from distill.teachers.tuning.pairs import gather
     from distill.teachers.tuning.trainer import ADAPTER, Tuner
@@ -148,12 +148,17 @@ def _tune(config: TuningConfig, sets: list[ShardSet], out: Path, reporter: Repor
     digest = _digest(config, teacher, sets)
     open_run_dir(out, config_yaml=dump_config(config), verb="tune", facts=_facts(sets))
     reporter.info(f"opening {teacher.model}")
-    pipeline = open_pipeline(teacher, source, base)
+    # Without offloading, whose hooks training does not survive; adapters of the teacher become part of its weights.
+    changes = PipelineChanges(teacher.transformer, teacher.loras, teacher.scheduler, offload="none")
+    pipeline = open_pipeline(teacher, source, base, changes)
+    if teacher.loras:
+        pipeline.pipe.fuse_lora()
+        pipeline.pipe.unload_lora_weights()
     tuner = Tuner(config, pipeline, family, data, dict(teacher.pipeline_kwargs), out)
     generator = DiffusersGenerator(tuned, source, base, pipeline)
     state = tuner.run(lambda: validate(data, generator, data.tasks, config.seed), digest, reporter)
     path = out / TEACHER
-    write_atomic(path, _teacher_yaml(tuned, source, ADAPTER).encode())
+    write_atomic(path, _teacher_yaml(tuned, source, base, ADAPTER).encode())
     result = TuneResult(
         out=out,
         teacher=path,
@@ -193,16 +198,27 @@ def _prompts(tasks: Sequence[Task], sets: Sequence[ShardSet]) -> PromptConfig:
     )
 
 
-def _teacher_yaml(tuned: DiffusersConfig, source: str, adapter: str) -> str:
+def _teacher_yaml(tuned: DiffusersConfig, source: str, base: Path, adapter: str) -> str:
     """Config of the tuned teacher, which lies next to its weights."""
     values = tuned.model_dump(mode="json", exclude_defaults=True)
     if Path(source).is_dir():
         values["model"] = str(Path(source).resolve())
-    loras = [*values.get("loras", ()), {"model": adapter}]
+    if tuned.transformer:
+        values["transformer"] = _from_anywhere(tuned.transformer, base)
+    loras = [{**lora, "model": _from_anywhere(str(lora["model"]), base)} for lora in values.get("loras", ())]
+    loras.append({"model": adapter})
     head = {"kind": "diffusers", "name": f"{tuned.name or Path(tuned.model).name}-tuned"}
     prompts = tuned.prompts.model_dump(mode="json", exclude_defaults=True)
     prompts["tasks"] = [str(task) for task in tuned.prompts.tasks]
     return yaml.safe_dump({**values, **head, "loras": loras, "prompts": prompts}, sort_keys=False, allow_unicode=True)
+
+
+def _from_anywhere(model: str, folder: Path) -> str:
+    """Path of a file of weights that does not depend on the folder of the config; a hub id as it is."""
+    from distill.teachers.local.hub import model_folders
+
+    found = [base / model for base in model_folders(folder) if (base / model).exists()]
+    return str(found[0].resolve()) if found else model
 
 
 def _digest(config: TuningConfig, teacher: DiffusersConfig, sets: Sequence[ShardSet]) -> str:

@@ -56,6 +56,19 @@ def test_the_result_is_a_teacher(teacher: Path, shards: ShardSet, tmp_path: Path
     assert again.steps == 2 and list(again.losses) == facts_losses(out)
 
 
+def test_a_tuned_teacher_can_be_tuned_again(teacher: Path, shards: ShardSet, tmp_path: Path) -> None:
+    first = distill.tune(config(teacher, steps=1), data=[shards.folder], out=tmp_path / "first")
+    second = distill.tune(config(first.teacher, steps=1), data=[shards.folder], out=tmp_path / "second")
+    loras = yaml.safe_load(second.teacher.read_text())["loras"]
+    assert [Path(one["model"]).parts[-2:] for one in loras] == [("first", "adapter"), ("adapter",)]
+    from distill.teachers.local.pipelines import PipelineChanges, open_pipeline
+    from distill.workflows.teachers.load import load_teacher
+
+    loaded, folder = load_teacher(second.teacher)
+    pipe = open_pipeline(loaded, loaded.model, folder, PipelineChanges(loras=loaded.loras)).pipe
+    assert len(pipe.get_list_adapters()["unet"]) == 2
+
+
 def facts_losses(out: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (out / "losses.jsonl").read_text().splitlines()]
 
