@@ -20,7 +20,7 @@ from distill.tasks import TASKS, Task
 from distill.teachers.adapters.map_finder import MapFinder
 from distill.teachers.adapters.map_reader import read_map
 from distill.teachers.adapters.photo_shape import check_shape
-from distill.teachers.base import Dependencies, PhotoRef, Specialist, Teacher
+from distill.teachers.base import Dependencies, NoAnswer, PhotoRef, Specialist, Teacher
 from distill.teachers.builder_options import TeacherContext
 from distill.teachers.predictive import PredictiveTeacher
 from distill.teachers.quality.fusion import hflip_label
@@ -57,8 +57,14 @@ class MapsSpecialist(Specialist):
         if "path" not in photo.origin or "frame" in photo.origin:
             return Dependencies()
         photo_path = Path(str(photo.origin["path"]))
-        finders = [*(self._maps[task][1] for task in self._wanted), *self._wanted_masks.values()]
-        expected = [finder.expected(photo_path) for finder in finders]
+        expected, missing = list[Path](), list[NoAnswer]()
+        for finder in [*(self._maps[task][1] for task in self._wanted), *self._wanted_masks.values()]:
+            try:
+                expected.append(finder.expected(photo_path))
+            except NoAnswer as error:
+                missing.append(error)
+        if missing and not expected:
+            raise missing[0]
         paths = tuple(existing_file(path) or path for path in expected)
         return Dependencies("\n".join(path.name for path in paths), paths)
 
@@ -67,10 +73,11 @@ class MapsSpecialist(Specialist):
         return self._notes.pop(photo.key, [])
 
     def predict(self, photo: Photo) -> list[Label]:
-        """Labels of one photo.
+        """Labels of one photo, of the tasks that have a map; the others are noted.
 
         Raises:
-            DistillError: The photo is not a file, or a map is missing, unreadable or differs from the config.
+            NoAnswer: No task has a map.
+            DistillError: The photo is not a file, or a map is unreadable or differs from the config.
         """
         if "path" not in photo.origin or "frame" in photo.origin:
             raise DistillError(
@@ -78,8 +85,20 @@ class MapsSpecialist(Specialist):
                 hint="give a folder of photos",
             )
         path = Path(str(photo.origin["path"]))
-        found = {task: (self._maps[task][1].find(path), self._maps[task][0]) for task in self._wanted}
-        masks = {task: finder.find(path) for task, finder in self._wanted_masks.items()}
+        found, masks, missing = dict[Task, tuple[Path, MapConfig]](), dict[Task, Path](), list[NoAnswer]()
+        for task in self._wanted:
+            config, finder = self._maps[task]
+            try:
+                file = finder.find(path)
+                if task in self._wanted_masks:
+                    masks[task] = self._wanted_masks[task].find(path)
+                found[task] = (file, config)
+            except NoAnswer as error:
+                missing.append(error)
+                self._notes.setdefault(photo.key, []).append({"task": str(task), "reason": error.message})
+        if not found and missing:
+            self._notes.pop(photo.key, None)
+            raise missing[0]
         wanted = {
             task: self._read_label(task, file, masks.get(task), config, photo) for task, (file, config) in found.items()
         }

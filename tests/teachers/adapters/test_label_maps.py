@@ -19,7 +19,7 @@ from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind
 from distill.teachers.adapters.label_maps import MapsSpecialist
 from distill.teachers.adapters.map_reader import read_map
-from distill.teachers.base import TeacherResult
+from distill.teachers.base import NoAnswer, PhotoRef, TeacherResult
 from distill.teachers.factory import build_teacher
 
 SIZE_HW = (12, 16)
@@ -400,3 +400,37 @@ def test_a_suffix_in_capitals_is_found(tmp_path: Path) -> None:
     Image.fromarray(np.where(MASK, 1, 0).astype(np.uint8)).save(tmp_path / "one.PNG", format="PNG")
     config = load_config(MapsConfig, {"kind": "maps", "semantic": {"pattern": "../{stem}.png", "classes": ["a", "b"]}})
     assert MapsSpecialist(config).predict(photo_in(tmp_path))[0].value.max() == 1
+
+
+def test_a_photo_keeps_the_task_that_has_a_map(tmp_path: Path) -> None:
+    photo = photo_in(tmp_path)
+    Image.fromarray(np.full(SIZE_HW, 1500, np.uint16)).save(tmp_path / "one.depth.png")
+    depth = {"pattern": "../{stem}.depth.png", "scale": 0.001}
+    semantic = {"pattern": "../{stem}.semantic.png", "valid": "../{stem}.mask.png", "classes": ["a", "b"]}
+    specialist = MapsSpecialist(load_config(MapsConfig, {"kind": "maps", "depth": depth, "semantic": semantic}))
+    assert [str(label.task) for label in specialist.predict(photo)] == ["depth"]
+    (note,) = specialist.notes(photo)
+    assert note["task"] == "semantic" and "one.semantic.png: no such map" in note["reason"]
+    # A map without its mask of valid pixels is missing as well.
+    Image.fromarray(np.ones(SIZE_HW, np.uint8)).save(tmp_path / "one.semantic.png")
+    assert [str(label.task) for label in specialist.predict(photo)] == ["depth"]
+    assert "one.mask.png: no such map" in specialist.notes(photo)[0]["reason"]
+    Image.fromarray(np.full(SIZE_HW, 255, np.uint8)).save(tmp_path / "one.mask.png")
+    assert [str(label.task) for label in specialist.predict(photo)] == ["depth", "semantic"]
+    assert specialist.notes(photo) == []
+    (tmp_path / "one.depth.png").unlink()
+    (tmp_path / "one.semantic.png").unlink()
+    with pytest.raises(NoAnswer, match=r"one\.depth\.png: no such map"):
+        specialist.predict(photo)
+    assert specialist.notes(photo) == []
+
+
+def test_a_csv_that_names_one_of_two_maps_labels_with_that_one(tmp_path: Path) -> None:
+    photo = photo_in(tmp_path)
+    Image.fromarray(np.full(SIZE_HW, 1500, np.uint16)).save(tmp_path / "d.png")
+    (tmp_path / "depth.csv").write_text("photos/one.jpg,d.png\n")
+    (tmp_path / "semantic.csv").write_text("photos/other.jpg,d.png\n")
+    maps = {"depth": {"pairs": "depth.csv", "scale": 0.001}, "semantic": {"pairs": "semantic.csv", "classes": ["a"]}}
+    specialist = MapsSpecialist(load_config(MapsConfig, {"kind": "maps", **maps}), tmp_path)
+    assert [path.name for path in specialist.dependencies(PhotoRef("one.jpg", photo.origin)).files] == ["d.png"]
+    assert [str(label.task) for label in specialist.predict(photo)] == ["depth"]

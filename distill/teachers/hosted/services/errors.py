@@ -61,6 +61,8 @@ _NEVER_SENT = frozenset(
 
 def to_transient_error(error: Exception) -> TransientError:
     """An error of an HTTP package; requests that never reached the service were not charged, others may have been."""
+    while isinstance(error, ExceptionGroup):  # "unhandled errors in a TaskGroup" says nothing about the cause
+        error = error.exceptions[0]
     kinds = {kind.__name__ for one in (error, error.__cause__) if one is not None for kind in type(one).__mro__}
     return TransientError(f"{type(error).__name__}: {error}".rstrip(": "), charged=not kinds & _NEVER_SENT)
 

@@ -130,3 +130,11 @@ def test_redact_removes_secrets_and_markup_and_shortens() -> None:
     text = "<h1>bad key abc123</h1> see https://x.example/file?sig=zzz&k=abc123\n\nnow " + "long " * 200
     said = redact(text, ["abc123"])
     assert said.startswith("bad key *** see https://x.example/file?*** now") and len(said) == 300
+
+
+def test_the_cause_inside_a_group_of_errors_is_reported() -> None:
+    inner = ConnectionRefusedError("nothing listens on port 9")
+    group = ExceptionGroup("unhandled errors in a TaskGroup", [ExceptionGroup("again", [inner])])
+    found = to_transient_error(group)
+    assert str(found) == "ConnectionRefusedError: nothing listens on port 9" and not found.charged
+    assert to_transient_error(ExceptionGroup("unhandled", [ConnectionResetError("cut")])).charged
