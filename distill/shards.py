@@ -7,7 +7,6 @@ name only when it is complete; equal samples give equal bytes, so a resumed job 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -204,8 +203,7 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         with ExitStack() as stack:
             self._hashing = _HashingWriter(stack.enter_context(create_file(self._path)))
-            file: Any = self._hashing  # only its ``write`` is called
-            self._tar = stack.enter_context(tarfile.open(fileobj=file, mode="w|"))
+            self._tar = stack.enter_context(_tar_writer(self._hashing))
             self._stack = stack.pop_all()
         return self
 
@@ -219,12 +217,9 @@ class ShardWriter:
         _check_key(sample.key)
         missing = [placeholders(task) for task in self._tasks if f"{task}.png" not in sample.files]
         files = with_digest(sample.key, _uniform_files(sample, self._tasks))
-        files |= {name: data for one in missing for name, data in one.items()}
-        # The bytes of WebDataset's own writer, which imports torch: files by name, with a fixed time, owner and mode.
-        for name in sorted(files):
-            member = tarfile.TarInfo(f"{sample.key}.{name}")
-            member.size, member.mode = len(files[name]), 0o644
-            self._tar.addfile(member, io.BytesIO(files[name]))
+        self._tar.write(
+            {"__key__": sample.key, **files} | {name: data for one in missing for name, data in one.items()}
+        )
         self.samples += 1
 
     def __exit__(self, *error: Any) -> None:
@@ -265,6 +260,13 @@ class _HashingWriter:
         self.sha256.update(data)
         self.num_bytes += len(data)
         return self._file.write(data)
+
+
+def _tar_writer(file: _HashingWriter) -> Any:
+    """WebDataset's writer with fixed time, owner and mode, so that equal samples give equal bytes."""
+    from webdataset.writer import TarWriter  # imports torch
+
+    return TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False)
 
 
 def _check_key(key: str) -> None:
