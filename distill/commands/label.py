@@ -98,7 +98,7 @@ def label(
         list[str] | None,
         typer.Option(
             rich_help_panel=_QUALITY,
-            help="Reject labels that score lower: 0.5, or depth=0.5; repeatable. Generated: 0.05 (instance: 0.01).",
+            help="Reject labels that score lower: 0.5, or depth=0.5; repeatable. Default: 0.05 for generated images.",
         ),
     ] = None,
     full_weight_above: Annotated[
