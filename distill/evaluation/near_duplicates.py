@@ -8,24 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt64
+from jaxtyping import UInt64
 from numpy import ndarray
-from PIL import Image, ImageOps
 
 from distill.errors import DistillError
 from distill.evaluation.predictors import Predictor, ShardPredictor
 from distill.evaluation.scoreboard import MIN_IMAGES, MIN_PIXELS, TaskScores
-from distill.images import open_image
+from distill.images import decode_rgb
+from distill.images.photo_hash import MAX_COPY_BITS, different_bits, hash_photo, read_hash
 from distill.metrics.base import task_metric
 from distill.shards import Sample
 from distill.tasks import TASKS, Task
-
-MAX_BITS = 10
-"""Largest number of different bits of 128. Copies of 52 photos (quality 40, 0.5 and 0.3 of the size) differed by up to
-8 bits, different photos by 31 and more, frames of one drive included."""
-_SIDE = 8
-_FLAT = 0.01
-"""Fraction of the largest level: an image whose cells differ by less cannot be recognized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +37,11 @@ class NearDuplicate:
 
 
 def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
-    """Hash of 128 bits: whether each of 8x8 cells is brighter than its right and its lower neighbor.
-
-    None for a damaged photo and for one of a single color.
-    """
+    """Bits of `hash_photo` of a photo file; None for a damaged photo and for one of a single color."""
     try:
-        with open_image(data, "photo") as picture:
-            picture.draft("L", (8 * _SIDE, 8 * _SIDE))
-            upright = ImageOps.exif_transpose(picture)
-            deep = upright.mode.startswith(("I", "F"))
-            # Pillow cuts levels of 16 bits off at 255 when it converts them.
-            gray = Image.fromarray(np.asarray(upright, np.float32)) if deep else upright.convert("L")
-            cells = np.asarray(gray.resize((_SIDE + 1, _SIDE + 1), Image.Resampling.BOX), np.float32)
+        return read_hash(hash_photo(decode_rgb(data, "photo")[0]))
     except DistillError:
         return None
-    if np.ptp(cells) < _FLAT * max(1.0, float(np.abs(cells).max())):
-        return None
-    across, down = cells[:-1, :-1] > cells[:-1, 1:], cells[:-1, :-1] > cells[1:, :-1]
-    return np.packbits(np.stack([across, down])).view(np.uint64)
 
 
 class NearDuplicateIndex:
@@ -70,7 +50,8 @@ class NearDuplicateIndex:
     def __init__(self, samples: Iterable[Sample]) -> None:
         names, hashes = [], []
         for sample in samples:
-            found = photo_hash(sample.photo)
+            stored = sample.meta.get("photo_hash")  # decoding the photo would take several milliseconds
+            found = photo_hash(sample.photo) if stored is None else read_hash(stored)
             if found is not None:
                 names.append(str(sample.meta.get("name", sample.key)))
                 hashes.append(found)
@@ -85,14 +66,9 @@ class NearDuplicateIndex:
         wanted = photo_hash(data)
         if wanted is None or not self._names:
             return None
-        bits = _count_bits(self._hashes ^ wanted)
+        bits = different_bits(self._hashes, wanted[None])
         nearest = int(bits.argmin())
-        return NearDuplicate(name, self._names[nearest], int(bits[nearest])) if bits[nearest] <= MAX_BITS else None
-
-
-def _count_bits(values: UInt64[ndarray, "n 2"]) -> UInt8[ndarray, " n"]:
-    counts: ndarray = np.bitwise_count(values).sum(axis=1, dtype=np.uint8)
-    return counts
+        return NearDuplicate(name, self._names[nearest], int(bits[nearest])) if bits[nearest] <= MAX_COPY_BITS else None
 
 
 def near_duplicate_warning(near_duplicates: Sequence[NearDuplicate], images: int) -> str:

@@ -11,8 +11,8 @@ from jaxtyping import Int64, UInt8, UInt64
 from numpy import ndarray
 
 MAX_COPY_BITS = 10
-"""Largest number of different bits of 128 between a photo and a re-saved or resized copy; different photos differ by 31
-and more (see `distill.evaluation.near_duplicates`)."""
+"""Largest number of different bits of 128 between a photo and a re-saved or resized copy: copies of 52 photos (quality
+40, 0.5 and 0.3 of the size) differed by up to 8 bits, different photos by 31 and more, frames of one drive included."""
 _SIDE = 8
 HASH_BITS = 2 * _SIDE**2
 _SHRUNK_PX = 72

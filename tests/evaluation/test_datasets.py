@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 from distill.commands.evaluate import DATASET_NAMES
 from distill.errors import DistillError, UsageError
 from distill.evaluation.datasets import CAMVID, CAMVID_COLORS, CITYSCAPES, DATASETS, open_dataset
-from distill.evaluation.near_duplicates import MAX_BITS, NearDuplicateIndex, photo_hash
+from distill.evaluation.near_duplicates import NearDuplicateIndex, photo_hash
 from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
+from distill.images.photo_hash import MAX_COPY_BITS, hash_photo
 from distill.report import to_markdown
 from distill.shards import Sample
 from distill.tasks import DepthKind, Task
@@ -204,6 +206,18 @@ def test_a_copy_is_found_however_it_was_saved() -> None:
     assert finder.find("broken.jpg", b"nothing") is None and photo_hash(b"") is None and len(finder) == 20
 
 
+def test_the_stored_hash_of_a_training_photo_is_used() -> None:
+    photos = [encode_jpeg(smooth(seed)) for seed in range(2)]
+    stored = [hash_photo(smooth(0)), ""]  # the second one as if it were of a single color
+    finder = NearDuplicateIndex(
+        Sample(f"p{i}", {"jpg": b"not decoded", "json": json.dumps({"photo_hash": text}).encode()})
+        for i, text in enumerate(stored)
+    )
+    found = finder.find("test.jpg", photos[0])
+    assert found is not None and found.other == "p0" and len(finder) == 1
+    assert finder.find("other.jpg", photos[1]) is None
+
+
 def test_deep_photos_differ_and_empty_ones_are_no_copies() -> None:
     grays = [cv2.resize(smooth(seed)[..., 0], (64, 48)) for seed in range(6)]
     deep = [photo_hash(encode_map(gray.astype(np.uint16) * 257)) for gray in grays]
@@ -211,7 +225,7 @@ def test_deep_photos_differ_and_empty_ones_are_no_copies() -> None:
     for one, other in zip(deep, plain, strict=True):
         assert one is not None and other is not None and np.bitwise_count(one ^ other).sum() <= 3  # of 128, by rounding
     for one, other in itertools.combinations(deep, 2):
-        assert one is not None and other is not None and np.bitwise_count(one ^ other).sum() > MAX_BITS
+        assert one is not None and other is not None and np.bitwise_count(one ^ other).sum() > MAX_COPY_BITS
     assert photo_hash(encode_map(np.full((40, 60, 3), 90, np.uint8))) is None
 
 
