@@ -59,7 +59,7 @@ def review(
         write_page(
             shards,
             out=out,
-            tasks=task or (),
+            task=task or (),
             limit=limit or DEFAULT_LIMIT,
             informative=informative,
             answers=answers,

@@ -71,7 +71,7 @@ def review(
     shards: str | Path,
     *,
     out: str | Path = "review.html",
-    tasks: Sequence[Task | str] = (),
+    task: Sequence[Task | str] = (),
     limit: int = DEFAULT_LIMIT,
     informative: bool = False,
     answers: str | Path | None = None,
@@ -87,7 +87,7 @@ def review(
     Args:
         shards: Folder of shards.
         out: The page.
-        tasks: Labels to show; empty: all.
+        task: Tasks whose labels are shown; empty: all.
         limit: Labels of each task.
         informative: Show the labels whose verdicts are expected to change a calibration most, not the worst ones.
         answers: Folder that the names of answers in the set are relative to, for the generated images; without it,
@@ -107,7 +107,7 @@ def review(
         raise UsageError(f"{path}: is not a page of HTML", hint="give --out a name that ends in .html")
     if limit < 1:
         raise UsageError(f"a page of {limit} labels shows nothing", hint="give --limit 1 or more")
-    found = list_items(source, [Task(task) for task in tasks], reporter)
+    found = list_items(source, [Task(name) for name in task], reporter)
     chosen = [item for items in found.values() for item in (most_informative if informative else _first)(items, limit)]
     images = GeneratedImages(source.folder, to_path(answers) if answers is not None else None)
     shown: list[ReviewItem] = []
