@@ -20,24 +20,31 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 _PART = re.compile(r"\.\d+\.part$")
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: Unreadable, or a pipe or a device; ``strerror`` holds the reason.
+    """
+    # Opening a pipe without a writer would wait forever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """Read a regular file of at most `limit` bytes.
 
     Raises:
         OSError: Unreadable, a pipe or a device, or too large; ``strerror`` holds the reason.
     """
-    # Opening a pipe without a writer would wait forever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if info.st_size > limit:
-            raise OSError(errno.EFBIG, f"{info.st_size / 1e6:.0f} MB is over the limit of {limit / 1e6:.0f} MB")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(limit)
-    finally:
-        os.close(descriptor)
+    with open_regular(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > limit:
+            raise OSError(errno.EFBIG, f"{size_bytes / 1e6:.0f} MB is over the limit of {limit / 1e6:.0f} MB")
+        return file.read(limit)
 
 
 def read_head(path: Path, size: int) -> bytes:
@@ -46,13 +53,8 @@ def read_head(path: Path, size: int) -> bytes:
     Raises:
         OSError: Unreadable, or a pipe or a device.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        return os.read(descriptor, size)
-    finally:
-        os.close(descriptor)
+    with open_regular(path) as file:
+        return file.read(size)
 
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError, UsageError
-from distill.files import create_file, parse_json, read_json, write_atomic
+from distill.files import create_file, open_regular, parse_json, read_json, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.labels import read_meta as read_label_meta
@@ -287,7 +287,7 @@ def iter_sample_files(path: Path) -> Iterator[TarMember]:
         tar: BinaryIO | None = None
         for member in iter_members(path):
             if may_be_placeholder(member.extension, member.size):
-                tar = tar or stack.enter_context(path.open("rb"))
+                tar = tar or stack.enter_context(open_regular(path))
                 if is_placeholder(member.extension, member.read(tar)):
                     continue
             yield member
@@ -301,7 +301,7 @@ def read_shard(path: Path) -> Iterator[Sample]:
     """
     key, files = "", dict[str, bytes]()
     try:
-        with path.open("rb") as tar:
+        with open_regular(path) as tar:
             for member in iter_sample_files(path):
                 if member.key != key:
                     if files:
@@ -326,7 +326,7 @@ def read_meta(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     key, files = "", dict[str, bytes]()
     try:
-        with path.open("rb") as tar:
+        with open_regular(path) as tar:
             for member in iter_sample_files(path):
                 if member.key != key:
                     if key:
@@ -427,5 +427,5 @@ def length_fault(folder: Path, shard: ShardEntry) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

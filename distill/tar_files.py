@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self, cast
 
-from distill.files import MAX_FILE_BYTES
+from distill.files import MAX_FILE_BYTES, open_regular
 
 _MAX_HEADER_BYTES = 16 * 1024
 """Of extended headers, which hold long names; larger ones take tarfile minutes to parse."""
@@ -116,7 +116,7 @@ def iter_pieces(path: Path) -> Iterator[TarPiece | TarGap]:
         OSError: Unreadable.
     """
     file_size, at = path.stat().st_size, 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while at < file_size:
             try:
                 file.seek(at)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,17 @@ from distill.shards import (
     Manifest,
     Sample,
     check_digests,
+    file_sha256,
+    iter_sample_files,
     read_manifest,
+    read_meta,
     read_samples,
     read_shard,
     verify,
     write_manifest,
     write_shard,
 )
+from distill.tar_files import iter_pieces
 from distill.tasks import DepthKind, Task
 
 
@@ -236,3 +240,34 @@ def test_the_webdataset_loader_of_datasets_reads_samples_that_differ(
     assert [row["id"] for row in rows[0]["json"]["instances"]] == [-1]
     assert [(row["id"], row["class"]) for row in rows[7]["json"]["instances"]] == [(1, "cup"), (2, "cup")]
     assert [row["quality"] for row in rows[7]["json"]["records"]] == [0.5, 1.0]
+
+
+_NOT_REGULAR = [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
+
+
+@pytest.mark.timeout(20)  # opening a pipe without a writer would wait forever
+@pytest.mark.parametrize("make", _NOT_REGULAR)
+@pytest.mark.parametrize("read", [read_shard, read_meta, iter_sample_files, iter_pieces])
+def test_only_regular_files_are_read(
+    tmp_path: Path, make: Callable[[Path], None], read: Callable[[Path], Iterator[Any]]
+) -> None:
+    make(tmp_path / "shard-000000.tar")
+    with pytest.raises((DistillError, OSError, tarfile.TarError), match="not a regular file"):
+        list(read(tmp_path / "shard-000000.tar"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", _NOT_REGULAR)
+def test_no_digest_of_pipes_and_devices(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(OSError, match="not a regular file"):
+        file_sha256(tmp_path / "x")
+
+
+@pytest.mark.timeout(20)
+def test_licenses_of_a_pipe_are_refused(tmp_path: Path) -> None:
+    from distill.workflows.license import read_licenses
+
+    os.mkfifo(tmp_path / "shard-000001.tar")
+    with pytest.raises(DistillError, match="not a regular file"):
+        read_licenses(tmp_path)

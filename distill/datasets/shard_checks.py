@@ -16,6 +16,7 @@ from distill.datasets.listing import planned_tars
 from distill.datasets.sample_checks import SampleFault, check_content, locate_damage, png_damage
 from distill.datasets.tar_groups import Group, collect_groups, states_digests, stream_groups
 from distill.datasets.verify_report import MAX_FAULTS, Fault, VerifyReport
+from distill.files import open_regular
 from distill.labels.sample_digest import has_right_digest, has_right_manifest_digest
 from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import map_ordered
@@ -114,7 +115,7 @@ class Verification:
             path: The tar.
             proven: Whether its digest is right; otherwise that of each sample is compared.
         """
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             groups = stream_groups(path) if proven else self._damaged_groups(path, file)
             read = (self._closed(group.read(file)) for group in groups)
             for group, faults in map_ordered(read, lambda group: self._faults_of(group, proven), usable_cores()):

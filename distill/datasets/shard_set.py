@@ -22,6 +22,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from distill.datasets.tar_groups import scan_tar, unreadable_tar
+from distill.files import open_regular
 from distill.labels import Label
 from distill.shards import Manifest, Sample, read_manifest, read_shard
 from distill.tar_files import TarMember
@@ -133,7 +134,7 @@ class ShardSet(Sequence[Sample]):
             first, path = self._starts[number], self.folder / shard.name
             if wanted is not None and wanted.isdisjoint(range(first, first + shard.samples)):
                 continue
-            with path.open("rb") as tar:
+            with open_regular(path) as tar:
                 for position, members in enumerate(self._scan(number), first):
                     if wanted is None or position in wanted:
                         json = {member.extension: member.read(tar) for member in members if member.extension == "json"}
@@ -196,7 +197,7 @@ class ShardSet(Sequence[Sample]):
         members = self._scan(number)[position - self._starts[number]]
         path = self.folder / self.manifest.shards[number].name
         try:
-            with path.open("rb") as tar:
+            with open_regular(path) as tar:
                 return Sample(members[0].key, {member.extension: member.read(tar) for member in members})
         except (OSError, tarfile.TarError) as error:
             raise unreadable_tar(path, error) from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distill.errors import DistillError
+from distill.files import open_regular
 from distill.labels import read_meta
 from distill.shards import Sample, ShardEntry, iter_sample_files, length_fault
 from distill.students.data.bad_samples import BadSample, to_bad_sample
@@ -58,7 +59,7 @@ class SampleRef:
     def read(self) -> Sample:
         """The sample's bytes."""
         try:
-            with self.shard.open("rb") as file:
+            with open_regular(self.shard) as file:
                 return Sample(self.key, {name: _read(file, *place) for name, place in self.members.items()})
         except OSError as error:
             raise DistillError(
@@ -95,7 +96,7 @@ def index_shard(
     wanted = {key: found for key, found in places.items() if any(f"{task}.png" in found for task in tasks)}
     entries = list[SampleRef]()
     if wanted:
-        with shard.open("rb") as file:
+        with open_regular(shard) as file:
             for key, found in wanted.items():
                 try:
                     entries.append(_sample_ref(shard, key, found, tasks, classes, file))
