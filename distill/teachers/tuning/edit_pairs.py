@@ -67,7 +67,7 @@ def edit_pairs(
         classes = shards.manifest.classes if task is Task.SEMANTIC else ()
         prompts = draw_prompts(label, draw_rng(seed, epoch, sample.key, task), classes=classes)
         if not prompts:
-            count(counts, "labels that show nothing to ask for, left out")
+            count(counts, "labels that show nothing to name in a prompt, left out")
         for number, prompt_spec in enumerate(prompts):
             key = sample.key.encode()[:_FOLDER_BYTES].decode(errors="ignore")
             name = f"{key}.{task}" + (f".{number}" if len(prompts) > 1 else "")

@@ -199,7 +199,7 @@ def _prompts(tasks: Sequence[Task], sets: Sequence[ShardSet]) -> PromptConfig:
 
 
 def _teacher_yaml(tuned: DiffusersConfig, source: str, base: Path, adapter: str) -> str:
-    """Config of the tuned teacher, which lies next to its weights."""
+    """Config of the tuned teacher, which is next to its weights."""
     values = tuned.model_dump(mode="json", exclude_defaults=True)
     if Path(source).is_dir():
         values["model"] = str(Path(source).resolve())
