@@ -128,6 +128,11 @@ class Progress:
             self._line()
 
 
+_NO_MEMORY = "failed to map segment from shared object"
+"""Text of the system's loader if a library does not fit into the memory limit of a process."""
+_MEMORY_HINT = "raise the limit (ulimit -v, container), use fewer --workers, or smaller photos; finished work is kept"
+
+
 def run_cli(app: Callable[..., Any]) -> int:
     """Run the command line and return its exit code; errors are printed as one sentence.
 
@@ -174,6 +179,9 @@ def _open_closed_streams() -> None:
 def _handle_unexpected(error: Exception, as_json: bool) -> int:
     """Exit code for errors other than `DistillError`: wrong options (click), or a defect of distill."""
     shown = getattr(error, "format_message", None)
+    if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+        _show_error("the memory that this process may use is too small", _MEMORY_HINT, as_json)
+        return 1
     if shown is None:
         _show_error(f"unexpected {type(error).__name__}: {error}", "set DISTILL_DEBUG=1 to see the traceback", as_json)
         return 1

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,10 +18,11 @@ from distill.errors import DistillError, UsageError
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """Larger files and shard members are refused before reading."""
 MAX_JSON_BYTES = 64 * 1024 * 1024
+_GROWTH_BYTES = 1024 * 1024
 _PART = re.compile(r"\.\d+\.part$")
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading.
 
     Raises:
@@ -44,7 +46,8 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes > limit:
             raise OSError(errno.EFBIG, f"{size_bytes / 1e6:.0f} MB is over the limit of {limit / 1e6:.0f} MB")
-        return file.read(limit)
+        # Not `limit`, since that many bytes would be allocated; a little more, since logs grow.
+        return file.read(min(limit, size_bytes + _GROWTH_BYTES))
 
 
 def read_head(path: Path, size: int) -> bytes:

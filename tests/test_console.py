@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distill import console
-from distill.console import Console
+from distill.console import Console, run_cli
 from distill.escaping import for_html, for_markdown
 
 
@@ -88,3 +88,21 @@ def test_telemetry_is_off_before_a_verb_imports_anything(monkeypatch: pytest.Mon
     seen: list[str | None] = []
     assert console.run_cli(lambda standalone_mode: seen.append(os.environ.get("ORT_DISABLE_TELEMETRY"))) == 0
     assert seen == ["1"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 9 GiB"),
+        ImportError("x.so: failed to map segment from shared object"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def app(standalone_mode: bool) -> int:
+        raise error
+
+    assert run_cli(app) == 1
+    said = capsys.readouterr().err
+    assert "error: the memory that this process may use is too small\n  raise the limit" in said
+    assert "unexpected" not in said

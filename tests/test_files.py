@@ -98,3 +98,13 @@ def test_a_new_folder_is_empty_or_missing(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "a"):
         with pytest.raises(UsageError, match="not an empty folder"):
             require_new_folder(place)
+
+
+def test_reading_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    import tracemalloc
+
+    (tmp_path / "x").write_bytes(b"abc")
+    tracemalloc.start()
+    assert read_file(tmp_path / "x") == b"abc"
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000  # not the 512 MB of the limit
+    tracemalloc.stop()
