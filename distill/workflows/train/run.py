@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _CONFIG, _PROVENANCE = "train.config.yaml", "train.provenance.json"
 _CHECKPOINT = Path("checkpoints", "last.ckpt")
+TRAIN_PAGE = "train.html"
 
 
 def train(
@@ -116,6 +117,8 @@ def _run_in_folder(config: TrainConfig, out: Path, reporter: Reporter, *, resume
         check_same_shards(out, provenance)
         finished = read_result(out)
         if finished is not None:
+            if first and not (out / TRAIN_PAGE).is_file():  # killed before it was written
+                _write_page(out, reporter)
             reporter.info(f"{out}: this run is finished; choose another --out to train again")
             return finished
     open_run_dir(out)
@@ -149,11 +152,15 @@ def _run_in_folder(config: TrainConfig, out: Path, reporter: Reporter, *, resume
     if not begun:
         reporter.info(f"{out}: no steps are left; raise train.epochs or train.minutes to continue")
     if first:
-        from distill.workflows.reports.stages import write_train_page
-
         write_atomic(out / RESULT_FILE, json.dumps(result.to_dict(), indent=2).encode())
-        reporter.info(f"curves and samples: {write_train_page(out)}")
+        _write_page(out, reporter)
     return result
+
+
+def _write_page(out: Path, reporter: Reporter) -> None:
+    from distill.workflows.reports.stages import write_train_page
+
+    reporter.info(f"curves and samples: {write_train_page(out)}")
 
 
 def is_rank_zero() -> bool:
