@@ -242,6 +242,7 @@ UNMIRRORED = {
     "test_documentation.py",
     "test_examples.py",
     "test_public_layouts.py",
+    "test_readme.py",
     "test_task_switches.py",
     "test_tutorials.py",
 }
