@@ -222,7 +222,9 @@ def test_documented_training_keys_exist(page: Path) -> None:
     """Inline code such as ``loss.trim_fraction=0.1``."""
     sections = [name for name, field in TrainConfig.model_fields.items() if is_config(field.annotation)]
     pattern = rf"`((?:{'|'.join(sections)})\.[a-z_.]+)(?:=[^`]*)?`"
-    keys = {key for key in re.findall(pattern, page.read_text()) if not key.endswith((".py", ".yaml", ".json", ".html"))}
+    keys = {
+        key for key in re.findall(pattern, page.read_text()) if not key.endswith((".py", ".yaml", ".json", ".html"))
+    }
     assert not sorted(key for key in keys if not has_key(TrainConfig, key)), page.name
 
 

@@ -22,11 +22,11 @@ def color_legends(task: Task, found: Mapping[str, Any]) -> list[Block]:
     if "classes" in found:
         colors = class_colors(len(found["classes"]))
         blocks.append(ColorKey({name: colors[index].tolist() for index, name in enumerate(found["classes"])}))
-    if task is Task.DEPTH:
+    if TASKS[task].drawing == "depth":
         blocks.append(
             ColorScale("depth; the range of a row is that of its truth", _stops(depth_colors()), ("near", "far"))
         )
-    if task is Task.NORMALS:
+    if TASKS[task].drawing == "normals":
         blocks.append(ColorKey(NORMAL_COLORS))
     limit = task_metric(task).error_limit
     if limit:

@@ -18,7 +18,7 @@ from distill.images import encode_jpeg
 from distill.labels import Label
 from distill.metrics.base import task_metric
 from distill.report import CaptionedImage, Gallery
-from distill.tasks import Task
+from distill.tasks import TASKS
 from distill.visualization import draw_error
 from distill.visualization.label_drawers import drawer_of
 
@@ -98,7 +98,7 @@ class WorstCases:
         else:
             drawing = _shrink(drawer.draw(value, valid, facts), size_hw)
         # Legends are on the page once, where they follow its colors; phrases differ from photo to photo.
-        return drawer.add_legend(drawing, facts) if label.task is Task.REFERRING else drawing
+        return drawer.add_legend(drawing, facts) if TASKS[label.task].class_list == "referring" else drawing
 
     def _truth_caption(self, truth: Label) -> str:
         """With the range of the colors, which is one for all pictures of an image."""

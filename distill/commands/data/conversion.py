@@ -17,7 +17,8 @@ DepthScale = Annotated[
 Format = Annotated[
     str,
     typer.Argument(
-        help="coco, coco-panoptic, indexed-png, yolo, yolo-semantic, yolo-depth, depth-png, cvat, fiftyone, parquet, edit-pairs, edit-pair-folders.",
+        help="coco, coco-panoptic, indexed-png, yolo, yolo-semantic, yolo-depth, depth-png, cvat, fiftyone, parquet, "
+        "edit-pairs, edit-pair-folders.",
         metavar="FORMAT",
     ),
 ]

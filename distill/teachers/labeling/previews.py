@@ -14,7 +14,7 @@ from numpy import ndarray
 from distill.files import write_atomic
 from distill.images import Photo, encode_jpeg
 from distill.labels import Label
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind
 from distill.teachers.base import TeacherResult
 from distill.visualization import draw_confidence
 from distill.visualization.label_drawers import DrawingFacts, drawer_of
@@ -72,7 +72,7 @@ def draw_label(label: Label) -> UInt8[ndarray, "h w 3"]:
     drawer = drawer_of(label.task)
     facts = DrawingFacts(depth_kind=label.depth_kind or DepthKind.METRIC, classes=label.classes, layers=label.layers)
     drawn = _shrink(drawer.draw(label.value, label.valid, facts))
-    if label.task is not Task.REFERRING:
+    if TASKS[label.task].class_list != "referring":
         return drawn
     present = [int(i) for i in np.unique(label.value[label.valid]) if i < len(label.classes)]
     return drawer.add_legend(drawn, facts, only=present)

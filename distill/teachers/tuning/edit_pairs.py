@@ -16,7 +16,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, encode_jpeg, encode_map
 from distill.labels.conversions import resample_nearest
 from distill.shards import Sample
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.registration.canvas import Grid, fit_canvas, to_canvas
 from distill.teachers.tuning.targets import MIN_VALID_FRACTION, draw_prompts, draw_rng, target_image
@@ -64,7 +64,7 @@ def edit_pairs(
         if label.valid_fraction < MIN_VALID_FRACTION:
             count(counts, f"labels with less than {MIN_VALID_FRACTION:.0%} valid pixels, left out")
             continue
-        classes = shards.manifest.classes if task is Task.SEMANTIC else ()
+        classes = shards.manifest.classes if TASKS[task].class_list == "classes" else ()
         prompts = draw_prompts(label, draw_rng(seed, epoch, sample.key, task), classes=classes)
         if not prompts:
             count(counts, "labels that show nothing to name in a prompt, left out")
