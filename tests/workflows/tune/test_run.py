@@ -12,6 +12,7 @@ import yaml
 pytest.importorskip("diffusers", reason="needs diffusers: pip install distill[local]")
 
 import distill
+from distill.config.local import DiffusersConfig
 from distill.datasets.shard_set import ShardSet
 from distill.errors import UsageError
 from distill.tasks import DepthKind, Task
@@ -65,6 +66,7 @@ def test_a_tuned_teacher_can_be_tuned_again(teacher: Path, shards: ShardSet, tmp
     from distill.workflows.teachers.load import load_teacher
 
     loaded, folder = load_teacher(second.teacher)
+    assert isinstance(loaded, DiffusersConfig)
     pipe = open_pipeline(loaded, loaded.model, folder, PipelineChanges(loras=loaded.loras)).pipe
     assert len(pipe.get_list_adapters()["unet"]) == 2
 
