@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LINGER_S = 2.0
+
 
 @contextmanager
 def serve(*parts: bytes, pause_s: float = 0.0) -> Iterator[tuple[str, list[bytes]]]:
@@ -28,6 +30,12 @@ def serve(*parts: bytes, pause_s: float = 0.0) -> Iterator[tuple[str, list[bytes
                         connection.sendall(part)
                         if end.wait(pause_s):
                             return
+                    # Closing with unread bytes of the request would reset the connection, and the client could lose
+                    # what was sent to it.
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.settimeout(_LINGER_S)
+                    while connection.recv(65536):
+                        pass
                 except OSError:
                     continue
 
